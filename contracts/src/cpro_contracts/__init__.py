@@ -1,0 +1,1 @@
+"""Events, identifiers, topics and problem codes shared by every CPro service."""

@@ -1,0 +1,1 @@
+"""The real servers on free local ports, for the demo, the development stack and the tests."""

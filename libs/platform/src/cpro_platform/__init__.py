@@ -1,0 +1,1 @@
+"""What every service stands on: database, outbox, consumers, access, HTTP, logs."""

@@ -1,0 +1,1 @@
+"""The database of an establishment: directory, connections, schema, record catalogue."""

@@ -1,0 +1,1 @@
+"""The establishment sheet and the transfer opt-in."""

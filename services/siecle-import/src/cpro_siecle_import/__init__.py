@@ -1,0 +1,1 @@
+"""Import of the national pupil file (SIECLE) into an establishment."""

@@ -1,0 +1,1 @@
+"""Join departures and arrivals, and move the records."""

@@ -1,0 +1,1 @@
+"""Synthetic pupils, SIECLE files and servers for tests and demonstrations."""
