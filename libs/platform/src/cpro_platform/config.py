@@ -1,0 +1,101 @@
+"""The pieces that services compose their settings of: frozen, secrets kept out of reprs, units in the names.
+
+A service's `Config` is a `pydantic_settings.BaseSettings` with `env_prefix="CPRO_<SERVICE>_"` and
+`env_nested_delimiter="__"`, so that `CPRO_SETTINGS_DATABASE__URL` sets `database.url`. Each piece can also be built in
+code with keyword arguments, which is what the embedded stack does.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+
+class _Piece(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Piece):
+    """A PostgreSQL database of the service's own. `url` may hold a password, so it is a secret."""
+
+    url: SecretStr
+    max_connections: int = Field(default=10, gt=0)
+
+    @property
+    def conninfo(self) -> str:
+        """The connection string, in clear."""
+        return self.url.get_secret_value()
+
+
+class KafkaSettings(_Piece):
+    """Where Kafka is: `host:port`, several separated by commas."""
+
+    bootstrap_servers: str
+    replication_factor: int = Field(default=1, gt=0)
+
+
+class ObjectStoreSettings(_Piece):
+    """An S3 bucket. `endpoint` is `host:port` without a scheme; `secure` says whether it speaks TLS."""
+
+    endpoint: str
+    access_key: SecretStr
+    secret_key: SecretStr
+    bucket: str
+    secure: bool = True
+    region: str = "us-east-1"
+    max_connections: int = Field(default=8, gt=0)
+    connect_timeout_seconds: float = Field(default=5.0, gt=0)
+    read_timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class OidcSettings(_Piece):
+    """Who signs the access tokens. Without `jwks_url` the keys are found by OpenID Connect discovery."""
+
+    issuer: str
+    audience: str
+    jwks_url: str | None = None
+    leeway_seconds: int = Field(default=30, ge=0, le=300)
+    keys_lifetime_seconds: int = Field(default=600, gt=0)
+    refetch_interval_seconds: int = Field(default=10, gt=0)
+    """How long an unknown key id waits before it may cause another fetch, so that bad tokens can't flood the issuer."""
+    fetch_timeout_seconds: float = Field(default=5.0, gt=0)
+
+
+class TenantSettings(_Piece):
+    """The establishments' databases: the directory, and where each cluster is (credentials never come from a table)."""
+
+    directory_url: SecretStr
+    clusters: dict[str, SecretStr]
+    max_open_connections: int = Field(default=50, gt=0)
+    idle_seconds: float = Field(default=30.0, gt=0)
+
+    @property
+    def directory_conninfo(self) -> str:
+        """The directory's connection string, in clear."""
+        return self.directory_url.get_secret_value()
+
+    @property
+    def cluster_conninfos(self) -> dict[str, str]:
+        """The clusters' connection strings, in clear."""
+        return {name: conninfo.get_secret_value() for name, conninfo in self.clusters.items()}
+
+
+class HttpSettings(_Piece):
+    """Where an API listens, and how long it lets requests finish when it is told to stop."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    shutdown_seconds: int = Field(default=20, gt=0)
+
+
+class TelemetrySettings(_Piece):
+    """Logs: level, and JSON (for a collector) or text (for a terminal)."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+
+def settings_of(service: str) -> SettingsConfigDict:
+    """The `model_config` of a service's settings: frozen, read from `CPRO_<SERVICE>_…`, `__` between the levels."""
+    prefix = f"CPRO_{service.upper().replace('-', '_')}_"
+    return SettingsConfigDict(env_prefix=prefix, env_nested_delimiter="__", frozen=True, extra="forbid")
