@@ -1,0 +1,133 @@
+"""Publishing to Kafka, and the topics of an installation."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from cpro_contracts.envelope import Envelope
+from cpro_contracts.topics import Topic
+
+from cpro_platform.retry import backoff
+
+Header = tuple[str, bytes]
+
+
+class Record(Protocol):
+    """A message as it was read from a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message ready for a topic."""
+
+    topic: str
+    key: bytes | None
+    headers: list[Header]
+    value: bytes | None
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self:
+        """The message that carries this event."""
+        event = envelope.event
+        return cls(event.topic, event.key().encode(), envelope.headers(), envelope.payload())
+
+
+class EventPublisher:
+    """Sends messages and returns once every broker in sync has them.
+
+    Idempotent producer, `acks=all`: a retry inside a session is not a duplicate. A crash between the acknowledgement
+    and the note of it can still publish twice; consumers are built for that.
+    """
+
+    def __init__(self, bootstrap_servers: str, *, client_id: str, request_timeout_seconds: float = 15) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._client_id = client_id
+        self._request_timeout_ms = int(request_timeout_seconds * 1000)
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        """Send and wait for every acknowledgement.
+
+        Raises:
+            aiokafka.errors.KafkaError: some were not acknowledged; which ones is not known, so send all again.
+        """
+        if not messages:
+            return
+        producer = await self._started()
+        futures = [
+            await producer.send(message.topic, message.value, message.key, headers=message.headers)
+            for message in messages
+        ]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def stop(self) -> None:
+        """Send what is buffered and close."""
+        async with self._starting:
+            producer, self._producer = self._producer, None
+            if producer:
+                await producer.stop()
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap_servers,
+                    client_id=self._client_id,
+                    acks="all",
+                    enable_idempotence=True,
+                    request_timeout_ms=self._request_timeout_ms,
+                    linger_ms=0,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+
+async def ensure_topics(bootstrap_servers: str, topics: Iterable[Topic], *, replication_factor: int = 1) -> None:
+    """Create the topics that are missing. Leaves existing ones as they are: changing them is an operator's decision.
+
+    Raises:
+        aiokafka.errors.KafkaError: the cluster refused one, or did not answer within a minute.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="cpro-topics")
+    await _start(admin)
+    try:
+        wanted = [
+            NewTopic(topic.name, topic.partitions, replication_factor, topic_configs=topic.config()) for topic in topics
+        ]
+        response = await admin.create_topics(wanted)
+        for name, code, *_ in response.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(name)
+    finally:
+        await admin.close()
+
+
+async def _start(admin: AIOKafkaAdminClient) -> None:
+    async with asyncio.timeout(60):
+        for delay in backoff(longest_seconds=2):
+            try:
+                await admin.start()
+            except KafkaConnectionError:
+                await asyncio.sleep(delay)
+            else:
+                return

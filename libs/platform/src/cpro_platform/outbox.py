@@ -1,0 +1,153 @@
+"""The transactional outbox: an event is written with the change it tells of, and published afterwards.
+
+Rows are kept once published: a tenant's outbox is also its event log, from which events can be replayed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from uuid import uuid4
+
+import structlog
+from cpro_contracts.envelope import SPEC_VERSION, Event
+from psycopg.types.json import Jsonb
+
+from cpro_platform import crash_points
+from cpro_platform.clock import Clock
+from cpro_platform.database import Connection, Database
+from cpro_platform.kafka import EventPublisher, OutgoingMessage
+from cpro_platform.readiness import Readiness
+from cpro_platform.retry import backoff
+from cpro_platform.tracing import current_traceparent
+from cpro_platform.transience import is_transient
+
+CREATE_TABLE = """
+CREATE TABLE outbox (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+    topic text NOT NULL,
+    key text NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    subject text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    payload jsonb NOT NULL,
+    traceparent text,
+    published_at timestamptz
+);
+CREATE INDEX outbox_pending ON outbox (position) WHERE published_at IS NULL;
+"""
+_CHANNEL = "outbox"
+_BATCH_ROWS = 1_000
+_POLL_SECONDS = 5.0
+
+_INSERT = """
+INSERT INTO outbox (id, topic, key, type, source, subject, occurred_at, payload, traceparent)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+# A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
+_PENDING = """
+SELECT position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent
+FROM outbox WHERE published_at IS NULL ORDER BY position LIMIT %s FOR UPDATE
+"""
+_PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
+
+Begin = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+async def add(tx: Connection, events: Sequence[Event], *, source: str, clock: Clock, wake_relay: bool = True) -> None:
+    """Write events into the outbox of the caller's transaction.
+
+    `source` is the CloudEvents source (`/services/settings`). `wake_relay` notifies a listening relay at the commit; a
+    tenant's outbox has none.
+    """
+    if not events:
+        return
+    occurred_at, traceparent = clock.now(), current_traceparent()
+    rows = [
+        (
+            uuid4(), event.topic, event.key(), event.type, source, event.subject(), occurred_at,
+            Jsonb(event.model_dump(mode="json")), traceparent,
+        )
+        for event in events
+    ]  # fmt: skip
+    async with tx.cursor() as cursor:
+        await cursor.executemany(_INSERT, rows)
+        if wake_relay:
+            await cursor.execute("SELECT pg_notify(%s, '')", (_CHANNEL,))
+
+
+async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
+    """Publish every event that waits, oldest first, and mark it. Returns how many.
+
+    A crash after Kafka's acknowledgement and before the commit publishes some again: consumers go by the revision.
+
+    Raises:
+        Exception: transient, from the database or Kafka; what was not marked is sent again by the next call.
+    """
+    total = 0
+    while True:
+        async with begin() as tx:
+            rows = await (await tx.execute(_PENDING, (_BATCH_ROWS,))).fetchall()
+            if not rows:
+                return total
+            await publisher.publish([_message(row) for row in rows])
+            crash_points.reach("outbox.published")
+            await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
+        total += len(rows)
+
+
+def _message(row: tuple[object, ...]) -> OutgoingMessage:
+    _, event_id, topic, key, event_type, source, subject, occurred_at, payload, traceparent = row
+    headers = [
+        ("ce_specversion", SPEC_VERSION),
+        ("ce_id", str(event_id)),
+        ("ce_type", str(event_type)),
+        ("ce_source", str(source)),
+        ("ce_subject", str(subject)),
+        ("ce_time", occurred_at.isoformat()),  # type: ignore[attr-defined]
+        ("content-type", "application/json"),
+    ]
+    if traceparent:
+        headers.append(("traceparent", str(traceparent)))
+    encoded = [(name, value.encode()) for name, value in headers]
+    return OutgoingMessage(str(topic), str(key).encode(), encoded, str(payload).encode())
+
+
+class Relay:
+    """Publishes the outbox of one service database, as soon as a transaction says that there is something.
+
+    Any number may run: they take turns on the rows.
+    """
+
+    def __init__(self, database: Database, publisher: EventPublisher, readiness: Readiness | None = None) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._readiness = readiness or Readiness()
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Publish until cancelled. Waits out a database or a Kafka that is away."""
+        delays = backoff(longest_seconds=10)
+        while True:
+            try:
+                async with self._database.session() as session:
+                    await session.execute(f"LISTEN {_CHANNEL}")
+                    async for _ in _wake_ups(session):
+                        await publish_pending(self._database.begin, self._publisher)
+                        self._readiness.ready("relay")
+                        delays = backoff(longest_seconds=10)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._readiness.not_ready("relay", type(error).__name__)
+                self._log.warning("outbox.waiting", database=self._database.name, error=type(error).__name__)
+                await asyncio.sleep(next(delays))
+
+
+async def _wake_ups(session: Connection) -> AsyncIterator[None]:
+    """Once at the start, then at each notification, and every few seconds for the one that was lost."""
+    while True:
+        yield
+        async for _ in session.notifies(timeout=_POLL_SECONDS, stop_after=1):
+            pass
