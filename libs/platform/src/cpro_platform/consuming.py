@@ -1,0 +1,282 @@
+"""A Kafka consumer whose batch is one unit of work, and which neither loses nor invents work when things go wrong.
+
+What can go wrong, and what it then does:
+
+| what                                   | answer                                                                  |
+|----------------------------------------|-------------------------------------------------------------------------|
+| a dependency is away                   | wait with backoff, not ready, keep the membership, try the batch again  |
+| a message can't be handled             | halve the batch until it is alone, then to the dead letters with why    |
+| too many messages in a row fail        | stop and say so: a bad deployment must not empty a topic                |
+| a partition is taken away              | finish the batch and commit, or abandon it, before letting go           |
+| the process dies                       | the offsets were not committed: the batch comes again                   |
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    UnknownMemberIdError,
+)
+from cpro_contracts.envelope import Envelope
+
+from cpro_platform import crash_points
+from cpro_platform.dead_letters import DeadLetters, describe
+from cpro_platform.kafka import Record
+from cpro_platform.readiness import Readiness
+from cpro_platform.retry import backoff
+from cpro_platform.transience import is_transient
+
+_KEEP_ALIVE_SECONDS = 30.0
+_FETCH_WAIT_MS = 1_000
+
+
+class TooManyFailuresError(Exception):
+    """So many messages fail that the fault is more likely ours than theirs. Nothing of the batch is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event of a batch, with where it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """When failing messages stop the consumer: `in_a_row` of them, or `share` of the last `window`."""
+
+    in_a_row: int = 20
+    share: float = 0.5
+    window: int = 100
+
+
+Handle = Callable[[Sequence[Message]], Awaitable[None]]
+
+
+class Consumer:
+    """Reads topics in a group and hands each batch to `handle`, which must be safe to repeat.
+
+    Messages of one partition are handled in order. `handle` returns once its transaction is committed; only then are
+    the offsets. It may take as long as it needs: the membership is kept meanwhile.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        group: str,
+        topics: Sequence[str],
+        handle: Handle,
+        dead_letters: DeadLetters,
+        batch_size: int = 500,
+        member: str | None = None,
+        readiness: Readiness | None = None,
+        failure_limit: FailureLimit = FailureLimit(),
+        revocation_grace_seconds: float = 20.0,
+        session_timeout_seconds: float = 30.0,
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._group = group
+        self._topics = tuple(topics)
+        self._handle = handle
+        self._dead_letters = dead_letters
+        self._batch_size = batch_size
+        self._member = member
+        self._readiness = readiness or Readiness()
+        self._limit = failure_limit
+        self._grace_seconds = revocation_grace_seconds
+        self._session_timeout_ms = int(session_timeout_seconds * 1000)
+        self._outcomes: deque[bool] = deque(maxlen=failure_limit.window)
+        self._failures_in_a_row = 0
+        self._batch: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger().bind(group=group)
+
+    async def run(self) -> None:
+        """Consume until cancelled; on cancellation finish or abandon the batch, then leave the group.
+
+        Raises:
+            TooManyFailuresError: see `FailureLimit`.
+        """
+        consumer = self._new_consumer()
+        await self._join_group(consumer)
+        try:
+            while True:
+                records = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=self._batch_size)
+                batch = [record for partition in records.values() for record in partition]
+                if batch:
+                    await self._process(consumer, batch)
+        finally:
+            await self._let_go()
+            await consumer.stop()
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            group_id=self._group,
+            group_instance_id=self._member,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=self._session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, self._session_timeout_ms // 3),
+            isolation_level="read_committed",
+        )
+
+    async def _join_group(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.subscribe(self._topics, listener=_Rebalance(self._let_go))
+        for delay in backoff(longest_seconds=10):
+            try:
+                await consumer.start()
+            except KafkaError as error:
+                if not is_transient(error):
+                    await consumer.stop()
+                    raise
+                self._wait_for(error)
+                await asyncio.sleep(delay)
+            else:
+                self._readiness.ready(self._group)
+                return
+
+    async def _process(self, consumer: AIOKafkaConsumer, batch: list[Record]) -> None:
+        """Run the batch as a task that a rebalance can wait for, and keep polling so that the group keeps us."""
+        self._batch = asyncio.create_task(self._handle_and_commit(consumer, batch))
+        try:
+            while not self._batch.done():
+                await asyncio.wait({self._batch}, timeout=_KEEP_ALIVE_SECONDS)
+                if not self._batch.done():
+                    await self._poll_without_reading(consumer)
+            with suppress(asyncio.CancelledError):  # abandoned by a rebalance: the batch comes again
+                self._batch.result()
+        finally:
+            if self._batch.done():
+                self._batch = None
+
+    @staticmethod
+    async def _poll_without_reading(consumer: AIOKafkaConsumer) -> None:
+        assigned = consumer.assignment()
+        if assigned:
+            consumer.pause(*assigned)
+            await consumer.getmany(timeout_ms=0)
+            consumer.resume(*(assigned & consumer.assignment()))
+
+    async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: list[Record]) -> None:
+        await self._handle_records(batch)
+        crash_points.reach("consumer.handled")
+        offsets: dict[TopicPartition, int] = {}
+        for record in batch:
+            offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalGenerationError, IllegalStateError, UnknownMemberIdError):
+            self._log.info(
+                "consumer.commit_superseded"
+            )  # the partitions are another member's, who will repeat the batch
+        except KafkaError as error:
+            if not is_transient(error):
+                raise
+            self._log.warning("consumer.commit_postponed", error=type(error).__name__)
+
+    async def _handle_records(self, records: list[Record]) -> None:
+        messages = [message for record in records if (message := await self._read(record)) is not None]
+        if messages:
+            by_place = {(record.topic, record.partition, record.offset): record for record in records}
+            await self._handle_or_split(messages, by_place)
+
+    async def _read(self, record: Record) -> Message | None:
+        try:
+            envelope = Envelope.read(record.headers, record.value)
+        except ValueError as error:
+            await self._set_aside(record, error)
+            return None
+        return Message(record.topic, record.partition, record.offset, envelope)
+
+    async def _handle_or_split(self, messages: list[Message], records: dict[tuple[str, int, int], Record]) -> None:
+        try:
+            await self._handle_when_possible(messages)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the culprit is found and set aside with it
+            if len(messages) > 1:
+                middle = len(messages) // 2
+                await self._handle_or_split(messages[:middle], records)
+                await self._handle_or_split(messages[middle:], records)
+                return
+            only = messages[0]
+            self._log.exception("message.failed", type=only.envelope.event.type, detail=describe(error))
+            await self._set_aside(records[only.topic, only.partition, only.offset], error)
+        else:
+            self._outcomes.extend([True] * min(len(messages), self._limit.window))
+            self._failures_in_a_row = 0
+
+    async def _handle_when_possible(self, messages: list[Message]) -> None:
+        for delay in backoff(longest_seconds=10):
+            try:
+                await self._handle(messages)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._wait_for(error)
+                await asyncio.sleep(delay)
+            else:
+                self._readiness.ready(self._group)
+                return
+
+    async def _set_aside(self, record: Record, cause: Exception) -> None:
+        self._outcomes.append(False)
+        self._failures_in_a_row += 1
+        self._stop_if_hopeless()
+        for delay in backoff(longest_seconds=10):
+            try:
+                await self._dead_letters.put(record, cause)
+            except KafkaError as error:
+                if not is_transient(error):
+                    raise
+                self._wait_for(error)
+                await asyncio.sleep(delay)
+            else:
+                self._log.warning("message.set_aside", topic=record.topic, cause=type(cause).__name__)
+                return
+
+    def _stop_if_hopeless(self) -> None:
+        full = len(self._outcomes) == self._limit.window
+        failed_share = self._outcomes.count(False) / len(self._outcomes)
+        if self._failures_in_a_row >= self._limit.in_a_row or (full and failed_share > self._limit.share):
+            self._readiness.not_ready(self._group, "too_many_failures")
+            raise TooManyFailuresError(self._group)
+
+    def _wait_for(self, error: BaseException) -> None:
+        self._readiness.not_ready(self._group, type(error).__name__)
+        self._log.warning("consumer.waiting", error=type(error).__name__)
+
+    async def _let_go(self) -> None:
+        """Before partitions change hands: let the batch finish and commit, else abandon it. Nothing runs afterwards."""
+        batch = self._batch
+        if batch is None or batch.done():
+            return
+        await asyncio.wait({batch}, timeout=self._grace_seconds)
+        if not batch.done():
+            self._log.warning("consumer.batch_abandoned")
+            batch.cancel()
+            await asyncio.wait({batch})
+
+
+class _Rebalance(ConsumerRebalanceListener):
+    def __init__(self, let_go: Callable[[], Awaitable[None]]) -> None:
+        self._let_go = let_go
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002
+        await self._let_go()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        pass
