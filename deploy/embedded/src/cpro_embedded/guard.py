@@ -133,7 +133,8 @@ def main() -> int:
             server.send_signal(spec["stop_signal"])
         if kill_at is not None and time.monotonic() > kill_at:
             _kill(server)
-    pid_file.unlink(missing_ok=True)
+    for path in (pid_file, *map(Path, spec["leaves_behind"])):
+        path.unlink(missing_ok=True)
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 

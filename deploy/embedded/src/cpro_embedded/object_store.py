@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 from cpro_embedded.errors import MissingPrerequisiteError
-from cpro_embedded.ports import LOCALHOST, free_ports
+from cpro_embedded.ports import LOCALHOST, answers, free_ports
 from cpro_embedded.process import ServerProcess, minimal_environment
+
+# Where it puts its own sockets, whatever the temporary folder is.
+_GRPC_SOCKET = "/tmp/seaweedfs-{role}-grpc-{port}.sock"  # noqa: S108
 
 
 class ObjectStoreServer:
@@ -37,13 +40,24 @@ class ObjectStoreServer:
                 *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.config=s3.json", "-s3.iam=false"),
                 # Relative to the working directory: a whole path may pass the 108 bytes of a socket's name.
                 *("-s3.localSocket=s3.sock", "-filer.localSocket=filer.sock"),
-                *("-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=200"),
+                *(
+                    "-master.telemetry=false",
+                    "-master.electionTimeout=1s",
+                    "-master.volumeSizeLimitMB=128",
+                    "-volume.max=200",
+                ),
                 *("-volume.minFreeSpace=1", "-volume.preStopSeconds=0", "-s3.autoCreateBucket=false"),
             ),
             folder=folder,
             cwd=home,
             # One volume a bucket instead of seven; HOME keeps a user's own configuration out of it.
             env=minimal_environment(HOME=str(home), WEED_MASTER_VOLUME_GROWTH_COPY_1="1"),
+            # Asked to end, it waits 15 s for its own roles to hang up on each other. Requests under way need less,
+            # and what it has acknowledged is in its files already.
+            stop_seconds=1.0,
+            leaves_behind=tuple(
+                Path(_GRPC_SOCKET.format(port=ports[f"{role}.port.grpc"], role=role)) for role in roles
+            ),
         )
 
     @property
@@ -57,7 +71,7 @@ class ObjectStoreServer:
         Raises:
             ServerFailedError: It did not start; the message has the end of its log.
         """
-        self.process.start(lambda _: self._can_write() and _answers_http(self.port, "/status"))
+        self.process.start(lambda _: answers(self.port) and self._can_write() and _answers_http(self.port, "/status"))
 
     def stop(self) -> None:
         """End it in good order."""

@@ -38,3 +38,12 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections on this local port."""
+    try:
+        socket.create_connection((LOCALHOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

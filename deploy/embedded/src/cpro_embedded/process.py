@@ -14,9 +14,9 @@ from pathlib import Path
 from cpro_embedded import guard
 from cpro_embedded.errors import ServerFailedError
 
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
-_POLL_SECONDS = 0.02
+START_SECONDS = 90.0
+_KILL_SECONDS = 20.0
+_POLL_SECONDS = 0.03
 _LOG_TAIL_LINES = 25
 
 
@@ -40,6 +40,8 @@ class ServerProcess:
         env: The whole environment of the server.
         account: Who it runs as; the starter's own user when absent.
         stop_signal: What asks it to end in good order.
+        stop_seconds: How long it may take for that before it is killed.
+        leaves_behind: Files outside its folder that it does not remove itself.
     """
 
     name: str
@@ -49,6 +51,8 @@ class ServerProcess:
     env: Mapping[str, str] = field(default_factory=dict)
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 20.0
+    leaves_behind: tuple[Path, ...] = ()
     pid: int | None = None
     _guard: "subprocess.Popen[bytes] | None" = None
     _log_start: int = 0
@@ -95,12 +99,12 @@ class ServerProcess:
         self._wait_until(ready, within_seconds)
 
     def stop(self) -> None:
-        """End the server in good order; SIGKILL when it takes longer than `STOP_SECONDS`."""
+        """End the server in good order; SIGKILL when it takes longer than `stop_seconds`."""
         if not self.running:
             self._reap()
             return
         self._tell(b"s")
-        if not self._ended_within(STOP_SECONDS):
+        if not self._ended_within(self.stop_seconds):
             self.kill()
         self._reap()
 
@@ -110,7 +114,7 @@ class ServerProcess:
             self._reap()
             return
         self._tell(b"k")
-        self._ended_within(STOP_SECONDS)
+        self._ended_within(_KILL_SECONDS)
         self._reap()
 
     def printed(self, text: str) -> bool:
@@ -127,7 +131,8 @@ class ServerProcess:
             "uid": self.account.uid if self.account else None,
             "gid": self.account.gid if self.account else None,
             "stop_signal": int(self.stop_signal),
-            "grace_seconds": STOP_SECONDS / 2,
+            "grace_seconds": self.stop_seconds,
+            "leaves_behind": [str(path) for path in self.leaves_behind],
             "pid_file": str(pid_file),
             "log": str(self.log),
         }
@@ -162,7 +167,7 @@ class ServerProcess:
         if self._guard is not None:
             if self._guard.stdin is not None:
                 self._guard.stdin.close()
-            self._guard.wait(timeout=STOP_SECONDS)
+            self._guard.wait(timeout=_KILL_SECONDS)
         self._guard = None
         self.pid = None
 

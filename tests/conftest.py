@@ -1,0 +1,14 @@
+"""What every test may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from cpro_test_support.servers import Servers, start_servers
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The real servers, started once for the session, with two PostgreSQL clusters: `north` and `south`."""
+    running = start_servers(tmp_path_factory.mktemp("servers"), clusters=("north", "south"))
+    yield running
+    running.stop()
