@@ -1,0 +1,113 @@
+"""The record catalogue: what moves with a pupil. A table that hangs from `pupil` and is not named here stops moves.
+
+The record tables belong to the CPro core application; this system only moves them. Adding one is one line in
+`CATALOGUE`, and one call of `guard_record_table` in a migration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cpro_platform.database import Connection
+from psycopg import sql
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTable:
+    """A table of records. Its key is `id`; `parent_column` leads to `pupil`, or to the record table it is a part of.
+
+    `rewritten` names columns that change with the place (an object's key): they move, and no digest covers them.
+    """
+
+    name: str
+    parent: str = "pupil"
+    parent_column: str = "pupil_id"
+    rewritten: frozenset[str] = field(default_factory=frozenset)
+
+
+CATALOGUE: tuple[RecordTable, ...] = (
+    # Parents before their parts: rows are inserted in this order and deleted in the reverse one.
+    RecordTable("report"),
+    RecordTable("activity_sheet"),
+    RecordTable("assessment"),
+    RecordTable("professional_passport"),
+    RecordTable("passport_entry", parent="professional_passport", parent_column="passport_id"),
+    RecordTable("attachment", rewritten=frozenset({"object_key"})),
+)
+BY_NAME: Mapping[str, RecordTable] = {table.name: table for table in CATALOGUE}
+
+STAYS = frozenset({"pupil_ine_alias", "transfer_hold", "transfer_receipt", "siecle_import_change"})
+"""What hangs from `pupil` and belongs to the establishment, not to the pupil's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueGap:
+    """A table that would lose rows, or let them change, in a move."""
+
+    table: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.problem}"
+
+
+_HANGING = """
+SELECT child.relname, parent.relname
+FROM pg_constraint c
+JOIN pg_class child ON child.oid = c.conrelid
+JOIN pg_class parent ON parent.oid = c.confrelid
+WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
+UNION
+SELECT c.relname, 'pupil'
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE a.attname = 'pupil_id' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
+    AND c.relnamespace = 'public'::regnamespace
+"""
+_GUARDED = """
+SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE t.tgname LIKE 'transfer_guard_%' AND t.tgenabled IN ('O', 'A')
+GROUP BY c.relname HAVING count(*) = 4
+"""
+
+
+async def gaps(tx: Connection) -> tuple[CatalogueGap, ...]:
+    """What keeps this database from being moved out of or into: none when the catalogue covers it.
+
+    Follows the live foreign keys from `pupil`, and columns named `pupil_id` that have no foreign key.
+    """
+    links = await (await tx.execute(_HANGING)).fetchall()
+    guarded = {row[0] for row in await (await tx.execute(_GUARDED)).fetchall()}
+    found = [CatalogueGap(name, "hangs from pupil and is not in the catalogue") for name in _uncovered(links)]
+    found += [CatalogueGap(table.name, "has no transfer guard") for table in CATALOGUE if table.name not in guarded]
+    return tuple(found)
+
+
+def _uncovered(links: list[tuple[str, ...]]) -> list[str]:
+    reached = {"pupil"}
+    while more := {child for child, parent in links if parent in reached} - reached - STAYS:
+        reached |= more
+    return sorted(reached - {"pupil"} - BY_NAME.keys())
+
+
+def rows_of_pupils(table: RecordTable) -> sql.Composed:
+    """`FROM` clause of the table as `t`, joined up to the record table that has the `pupil_id`."""
+    clause = sql.SQL("FROM {} t").format(sql.Identifier(table.name))
+    alias, current = "t", table
+    while current.parent != "pupil":
+        parent_alias = f"{alias}p"
+        clause += sql.SQL(" JOIN {} {} ON {}.id = {}.{}").format(
+            sql.Identifier(current.parent),
+            sql.Identifier(parent_alias),
+            sql.Identifier(parent_alias),
+            sql.Identifier(alias),
+            sql.Identifier(current.parent_column),
+        )
+        alias, current = parent_alias, BY_NAME[current.parent]
+    return clause
+
+
+def owner_of_row(table: RecordTable) -> sql.Composed:
+    """The expression for the pupil's id in `rows_of_pupils(table)`."""
+    alias, current = "t", table
+    while current.parent != "pupil":
+        alias, current = f"{alias}p", BY_NAME[current.parent]
+    return sql.SQL("{}.{}").format(sql.Identifier(alias), sql.Identifier(current.parent_column))
