@@ -1,0 +1,128 @@
+"""Events from a tenant's database, without ever polling a tenant.
+
+Who is about to write to a tenant's outbox first leaves a note in its own service's database, then commits in the
+tenant, publishes, and takes the note away. What dies in between is found by its note: a handful of rows, never a sweep
+over thousands of databases.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from cpro_platform import outbox
+from cpro_platform.database import Connection, Database
+from cpro_platform.kafka import EventPublisher
+from cpro_platform.transience import is_transient
+
+from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.errors import TenantUnknownError
+
+CREATE_NOTES_TABLE = """
+CREATE TABLE tenant_outbox_note (
+    id uuid PRIMARY KEY,
+    uai text NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE tenant_outbox_note IS 'A tenant whose outbox is being written to, or was when a process died';
+"""
+
+LEFT_BEHIND_AFTER = timedelta(seconds=10)
+"""A note this old is looked after by someone else than its author."""
+LONGEST_OPERATION = timedelta(hours=1)
+"""A note is only taken away by another when its author can't still be about to commit."""
+_SWEEP_SECONDS = 60.0
+
+
+class TenantOutbox:
+    """The outboxes of all tenants, as one service writes and publishes them."""
+
+    def __init__(self, service_database: Database, tenants: TenantConnections, publisher: EventPublisher) -> None:
+        self._database = service_database
+        self._tenants = tenants
+        self._publisher = publisher
+        self._log = structlog.get_logger()
+
+    @asynccontextmanager
+    async def writing(self, uai: str) -> AsyncIterator[Connection]:
+        """A transaction in the tenant whose outbox rows are on Kafka soon after it commits.
+
+        When Kafka is away the commit stands and the note remains: `publish_leftovers` sees to it.
+        """
+        note = await self.note(uai)
+        try:
+            async with self._tenants.begin(uai) as tx:
+                yield tx
+        except BaseException:
+            # Rolled back, or never begun. Should the outcome of the commit be unknown, there may be something to send.
+            await asyncio.shield(self._settle(uai, note))
+            raise
+        await self._settle(uai, note)
+
+    async def note(self, uai: str) -> UUID:
+        """Leave a note that this tenant's outbox is about to be written to. Committed on return."""
+        note = uuid4()
+        async with self._database.begin() as tx:
+            await tx.execute("INSERT INTO tenant_outbox_note (id, uai) VALUES (%s, %s)", (note, uai))
+        return note
+
+    async def publish(self, uai: str, note: UUID) -> int:
+        """Publish all that waits in the tenant's outbox, then take the note away. Returns how many events.
+
+        Raises:
+            Exception: transient; the note stays.
+        """
+        published = await self._publish_pending(uai)
+        await self._take_away(note)
+        return published
+
+    async def publish_leftovers(self) -> int:
+        """Publish for every note whose author has not come back. Safe to run beside the authors, and twice."""
+        async with self._database.begin() as tx:
+            rows = await (
+                await tx.execute(
+                    "SELECT id, uai, now() - noted_at > %s FROM tenant_outbox_note WHERE now() - noted_at > %s",
+                    (LONGEST_OPERATION, LEFT_BEHIND_AFTER),
+                )
+            ).fetchall()
+        published = 0
+        for note, uai, abandoned in rows:
+            try:
+                published += await self._publish_pending(uai)
+            except TenantUnknownError:
+                self._log.warning("tenant_outbox.note_of_unknown_tenant", uai=uai)
+            if abandoned:
+                await self._take_away(note)
+        return published
+
+    async def look_after_leftovers(self) -> None:
+        """Run `publish_leftovers` at the start and every minute until cancelled."""
+        while True:
+            try:
+                published = await self.publish_leftovers()
+                if published:
+                    self._log.info("tenant_outbox.leftovers_published", events=published)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._log.warning("tenant_outbox.waiting", error=type(error).__name__)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _publish_pending(self, uai: str) -> int:
+        return await outbox.publish_pending(lambda: self._tenants.begin(uai), self._publisher)
+
+    async def _settle(self, uai: str, note: UUID) -> None:
+        try:
+            await self.publish(uai, note)
+        except TenantUnknownError:
+            await self._take_away(note)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            self._log.warning("tenant_outbox.left_for_later", uai=uai, error=type(error).__name__)
+
+    async def _take_away(self, note: UUID) -> None:
+        async with self._database.begin() as tx:
+            await tx.execute("DELETE FROM tenant_outbox_note WHERE id = %s", (note,))
