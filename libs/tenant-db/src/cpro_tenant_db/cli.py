@@ -1,0 +1,127 @@
+"""`cpro-tenants`: create, migrate, list and check the databases of establishments. For operations.
+
+Settings come from the environment: `CPRO_TENANTS_DIRECTORY_URL`, and `CPRO_TENANTS_CLUSTERS` as a JSON object
+`{"name": "connection string"}`. Exit codes: 0 all is well, 1 something is wrong with a tenant, 2 wrong usage.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated
+
+import typer
+from cpro_contracts.identifiers import MalformedUaiError
+from cpro_platform.config import TenantSettings, settings_of
+from pydantic_settings import BaseSettings
+from rich.console import Console
+from rich.table import Table
+
+from cpro_tenant_db import directory as directories
+from cpro_tenant_db import provisioning
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+_out = Console()
+_err = Console(stderr=True)
+
+
+class Config(BaseSettings, TenantSettings):
+    """Where the directory and the clusters are."""
+
+    model_config = settings_of("tenants")
+
+
+@app.command()
+def create(
+    uai: Annotated[list[str], typer.Argument(help="The establishments' UAI.")],
+    cluster: Annotated[str, typer.Option(help="The cluster to create them on.")],
+) -> None:
+    """Create the databases of establishments, or finish creations that were interrupted."""
+    _run(_create(uai, cluster))
+
+
+@app.command()
+def migrate(
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Tenants migrated at a time.")] = 4,
+) -> None:
+    """Bring the directory and every tenant to the current schema version. Can be interrupted and run again."""
+    _run(_migrate(concurrency))
+
+
+@app.command(name="list")
+def list_tenants() -> None:
+    """List the tenants with their place and schema version."""
+    _run(_list())
+
+
+@app.command()
+def check(concurrency: Annotated[int, typer.Option(min=1, max=64)] = 8) -> None:
+    """Compare every tenant with the code: schema version, record catalogue, directory."""
+    _run(_check(concurrency))
+
+
+def _run(command: Coroutine[None, None, int]) -> None:
+    raise typer.Exit(asyncio.run(command))
+
+
+async def _create(uais: list[str], cluster: str) -> int:
+    config = await _prepared()
+    async with directories.opened(config.directory_conninfo) as directory:
+        for uai in uais:
+            try:
+                tenant = await provisioning.create_tenant(directory, config.cluster_conninfos, uai, cluster)
+            except MalformedUaiError:
+                _err.print(f"{uai}: not a UAI (seven digits and the letter they call for)")
+                return 2
+            except provisioning.UnknownClusterError:
+                _err.print(f"{cluster}: unknown cluster; the settings have {', '.join(config.clusters)}")
+                return 2
+            _out.print(f"{tenant.uai}: {tenant.database} on {tenant.cluster}, schema {tenant.schema_version}")
+    return 0
+
+
+async def _migrate(concurrency: int) -> int:
+    config = await _prepared()
+    failed = 0
+    async with directories.opened(config.directory_conninfo) as directory:
+        async for tenant, error in provisioning.migrate_all(
+            directory, config.cluster_conninfos, concurrency=concurrency
+        ):
+            if error is None:
+                _out.print(f"{tenant.uai}: migrated to {tenant.schema_version}")
+            else:
+                failed += 1
+                _err.print(f"{tenant.uai}: failed, {type(error).__name__}: {error}")
+    return 1 if failed else 0
+
+
+async def _list() -> int:
+    config = await _prepared()
+    table = Table("UAI", "cluster", "database", "schema", "state")
+    async with directories.opened(config.directory_conninfo) as directory:
+        for tenant in await directory.all_tenants():
+            table.add_row(tenant.uai, tenant.cluster, tenant.database, tenant.schema_version or "-", tenant.state)
+    _out.print(table)
+    return 0
+
+
+async def _check(concurrency: int) -> int:
+    config = await _prepared()
+    turns = asyncio.Semaphore(concurrency)
+
+    async def one(tenant: directories.Tenant) -> list[provisioning.Finding]:
+        async with turns:
+            return list(await provisioning.check_tenant(config.cluster_conninfos, tenant))
+
+    async with directories.opened(config.directory_conninfo) as directory:
+        tenants = await directory.all_tenants()
+    findings = [finding for found in await asyncio.gather(*map(one, tenants)) for finding in found]
+    for finding in findings:
+        _err.print(f"{finding.uai}: {finding.problem}")
+    _out.print(f"{len(tenants)} tenants, {len(findings)} findings")
+    return 1 if findings else 0
+
+
+async def _prepared() -> Config:
+    """The settings, with the directory's own database created and migrated."""
+    config = Config()
+    await provisioning.prepare_directory(config.directory_conninfo)
+    return config
