@@ -31,8 +31,10 @@ _KEY_TYPE_OF = {
 _STALE_KEYS = timedelta(hours=1)
 """How long known keys serve while the issuer does not answer."""
 
-_MALFORMED_UAI_FR = "Un code UAI compte sept chiffres suivis de la lettre de contrôle qui leur correspond."
-_MALFORMED_UAI_EN = "A UAI has seven digits followed by the control letter that they call for."
+MALFORMED_UAI = {
+    "fr": "Un code UAI compte sept chiffres suivis de la lettre de contrôle qui leur correspond.",
+    "en": "A UAI has seven digits followed by the control letter that they call for.",
+}
 
 
 class Role(StrEnum):
@@ -257,7 +259,7 @@ def _uai_in_path(request: Request) -> str | None:
     try:
         return parse_uai(raw)
     except MalformedUaiError:
-        raise RefusedError(problems.INVALID_UAI, _MALFORMED_UAI_FR, _MALFORMED_UAI_EN) from None
+        raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:

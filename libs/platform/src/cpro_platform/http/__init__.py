@@ -1,0 +1,24 @@
+"""The HTTP border, the same for every service: `create_app` for one, `combine` for several on one port."""
+
+from cpro_platform.http.app import UaiPath, UnguardedRouteError, create_app
+from cpro_platform.http.combined import combine
+from cpro_platform.http.conditional import IfMatch, IfNoneMatch, is_not_modified, require_match
+from cpro_platform.http.pages import Page, decode_cursor, encode_cursor
+from cpro_platform.http.problem_responses import FieldProblem, Problem, documented
+
+__all__ = [
+    "FieldProblem",
+    "IfMatch",
+    "IfNoneMatch",
+    "Page",
+    "Problem",
+    "UaiPath",
+    "UnguardedRouteError",
+    "combine",
+    "create_app",
+    "decode_cursor",
+    "documented",
+    "encode_cursor",
+    "is_not_modified",
+    "require_match",
+]

@@ -1,0 +1,156 @@
+"""A service's application, with everything that the border needs around its routers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any
+
+from cpro_contracts import problems
+from cpro_contracts.identifiers import Uai
+from fastapi import APIRouter, FastAPI, Path
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from cpro_platform.auth import AccessRule, Authenticator
+from cpro_platform.errors import RefusedError, RetryableError
+from cpro_platform.http import problem_responses
+from cpro_platform.http.request_scope import RequestScope
+from cpro_platform.metrics import CONTENT_TYPE, Metrics
+from cpro_platform.readiness import Readiness
+
+MAX_BODY_BYTES = 1024 * 1024
+"""The largest body of a route that does not set its own `max_body_size`."""
+
+UaiPath = Annotated[Uai, Path(description="Code UAI de l'établissement", examples=["0752387M"])]
+
+_ALWAYS_POSSIBLE = (
+    problems.UNAUTHENTICATED,
+    problems.TOKEN_INVALID,
+    problems.FORBIDDEN,
+    problems.INVALID_REQUEST,
+    problems.INVALID_UAI,
+    problems.UNAVAILABLE,
+    problems.INTERNAL,
+)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class UnguardedRouteError(TypeError):
+    """A route declares no access rule. Nothing is open by omission."""
+
+
+class _Live(BaseModel):
+    live: bool = True
+
+
+class _Ready(BaseModel):
+    ready: bool
+    missing: dict[str, str]
+
+
+def create_app(
+    *,
+    title: str,
+    service: str,
+    routers: Sequence[APIRouter],
+    authenticator: Authenticator,
+    readiness: Readiness,
+    metrics: Metrics | None = None,
+    lifespan: Lifespan | None = None,
+    description: str = "",
+    state: Mapping[str, object] | None = None,
+) -> FastAPI:
+    """The application of a service: its routers, problem+json for every error, `/livez`, `/readyz`, `/metrics`.
+
+    `service` names it in logs and metrics; what is in `state` is found by the routes in `request.app.state`.
+
+    Raises:
+        UnguardedRouteError: a route of the routers depends on no `AccessRule`.
+    """
+    metrics = metrics or Metrics()
+    app = FastAPI(
+        title=title,
+        description=description,
+        lifespan=lifespan,
+        redoc_url=None,
+        responses=problem_responses.documented(*_ALWAYS_POSSIBLE),
+        redirect_slashes=False,
+        # Ours are in `request_scope`, and hold no exception texts.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.authenticator = authenticator
+    app.state.readiness = readiness
+    app.state.metrics = metrics
+    for name, value in (state or {}).items():
+        setattr(app.state, name, value)
+    for router in routers:
+        _refuse_unguarded(router)
+        app.include_router(router, max_body_size=MAX_BODY_BYTES)
+    app.include_router(operations_router(readiness, metrics))
+    _handle_errors(app)
+    app.add_middleware(RequestScope, service=service, metrics=metrics)
+    _document_problems(app)
+    return app
+
+
+def operations_router(readiness: Readiness, metrics: Metrics) -> APIRouter:
+    """What the platform that runs the process asks. Open: it is not reachable from outside, and names no one."""
+    router = APIRouter(tags=["operations"], include_in_schema=False)
+
+    @router.get("/livez")
+    async def livez() -> _Live:
+        return _Live()
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        missing = await readiness.missing()
+        answer = _Ready(ready=not missing, missing=missing)
+        return JSONResponse(answer.model_dump(), status_code=503 if missing else 200)
+
+    @router.get("/metrics")
+    async def render_metrics() -> Response:
+        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
+
+
+def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(RefusedError, problem_responses.on_refused)
+    app.add_exception_handler(RetryableError, problem_responses.on_unavailable)
+    app.add_exception_handler(RequestValidationError, problem_responses.on_invalid_request)
+    app.add_exception_handler(HTTPException, problem_responses.on_http_error)
+
+
+def _refuse_unguarded(router: APIRouter) -> None:
+    for route in router.routes:
+        if not isinstance(route, APIRoute) or not any(
+            isinstance(dependant.call, AccessRule) for dependant in _with_nested(route.dependant)
+        ):
+            raise UnguardedRouteError(f"{getattr(route, 'path', route)} declares no access rule")
+
+
+def _with_nested(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for nested in dependant.dependencies:
+        yield from _with_nested(nested)
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the schema of problems into the OpenAPI document, which the documented responses refer to."""
+    generate = app.openapi
+
+    def with_problems() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" not in schemas:
+            template = "#/components/schemas/{model}"
+            problem = problem_responses.Problem.model_json_schema(ref_template=template)
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+        return document
+
+    app.openapi = with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -1,0 +1,116 @@
+"""Several services on one port: each keeps its own application, the paths decide which one answers."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cpro_platform.metrics import CONTENT_TYPE
+
+
+def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIApp:
+    """One ASGI application of several: their routes, one `/openapi.json` and `/docs`, one `/readyz` for all.
+
+    Its lifespan runs theirs, in order, and ends them in reverse.
+
+    Raises:
+        ValueError: two services declare the same path, or different schemas under one name.
+    """
+    document = _merged([app.openapi() for app in apps], title)
+
+    async def openapi(_request: Request) -> Response:
+        return JSONResponse(document)
+
+    async def docs(_request: Request) -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title=title)
+
+    async def livez(_request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def readyz(_request: Request) -> Response:
+        missing = {
+            f"{app.title}: {name}": reason
+            for app in apps
+            for name, reason in (await app.state.readiness.missing()).items()
+        }
+        return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
+
+    async def metrics(_request: Request) -> Response:
+        shared = list({id(app.state.metrics): app.state.metrics for app in apps}.values())
+        return PlainTextResponse(b"".join(one.render() for one in shared), headers={"Content-Type": CONTENT_TYPE})
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as running:
+            for app in apps:
+                await running.enter_async_context(app.router.lifespan_context(app))
+            yield
+
+    own = [
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
+    front = Starlette(routes=own, lifespan=lifespan)
+    return _Switch(front, {route.path for route in own}, apps)
+
+
+class _Switch:
+    """Sends a request to the first application with a route for it; to the first of all if there is none."""
+
+    def __init__(self, front: Starlette, front_paths: set[str], apps: Sequence[FastAPI]) -> None:
+        self._front = front
+        self._front_paths = front_paths
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._chosen(scope)(scope, receive, send)
+
+    def _chosen(self, scope: Scope) -> ASGIApp:
+        if scope["type"] != "http" or scope["path"] in self._front_paths:
+            return self._front
+        partial: ASGIApp | None = None
+        for app in self._apps:
+            match = _best_match(app, scope)
+            if match is Match.FULL:
+                return app
+            if match is Match.PARTIAL and partial is None:
+                partial = app  # the path is known, the method is not: this one says 405
+        return partial or self._apps[0]
+
+
+def _best_match(app: FastAPI, scope: Scope) -> Match:
+    # Routing leaves notes in the scope; looking must not.
+    found = [route.matches(dict(scope, fastapi={}))[0] for route in app.router.routes]
+    return max(found, key=lambda match: match.value, default=Match.NONE)
+
+
+def _merged(documents: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {
+        "openapi": documents[0]["openapi"],
+        "info": {"title": title, "version": documents[0]["info"]["version"]},
+        "paths": {},
+        "components": {},
+    }
+    for document in documents:
+        for path, operations in document["paths"].items():
+            known = merged["paths"].setdefault(path, {})
+            if known.keys() & operations.keys():
+                raise ValueError(f"two services declare {path}")
+            known.update(operations)
+        for kind, entries in document.get("components", {}).items():
+            known = merged["components"].setdefault(kind, {})
+            for name, entry in entries.items():
+                if known.setdefault(name, entry) != entry:
+                    raise ValueError(f"two services declare another {name}")
+    return merged

@@ -1,0 +1,45 @@
+"""Keyset pagination: a page, and an opaque cursor that says after which row the next one begins."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from cpro_contracts import problems
+from pydantic import BaseModel, Field
+
+from cpro_platform.errors import RefusedError
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """Some items of a list. `next_cursor` fetches the following ones; null on the last page."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(default=None, description="À renvoyer dans `cursor` pour la page suivante")
+
+
+def encode_cursor(*position: str | int) -> str:
+    """The cursor of the row whose sort values these are."""
+    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, *, types: Sequence[type]) -> tuple[str | int, ...] | None:
+    """The sort values in a cursor, or None for the first page.
+
+    Raises:
+        RefusedError: `invalid_request`: this is no cursor of this list.
+    """
+    if cursor is None:
+        return None
+    try:
+        position = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        position = None
+    if not isinstance(position, list) or [type(value) for value in position] != list(types):
+        raise RefusedError(
+            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
+        )
+    return tuple(position)
