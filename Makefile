@@ -1,0 +1,51 @@
+# Everything there is to run. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+# Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
+LOCK_OPTIONS ?=
+COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
+TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
+
+.PHONY: help setup demo run test faults lint types imports schemas check lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+
+setup: ## Install what is missing, the locked packages and the Kafka broker (quick when done)
+	@scripts/setup
+
+demo: setup ## Play the whole way on real servers: schools import, records follow, every record is checked
+	@$(PYTHON) -m cpro_embedded.demo
+
+run: setup ## Run the servers and the four services with demo schools, until Ctrl-C
+	@$(PYTHON) -m cpro_embedded.run
+
+test: setup ## Run the tests on real servers (some minutes), without the long fault tests
+	@$(PYTHON) -m pytest -q -m "not faults"
+
+faults: setup ## Run the long fault tests: servers and workers killed half-way
+	@$(PYTHON) -m pytest -q -m faults
+
+lint: setup ## Check style and format
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+
+types: setup ## Check types, strictly
+	@$(PYTHON) -m mypy $(TYPED)
+
+imports: setup ## Check who may import whom
+	@.venv/bin/lint-imports
+
+schemas: setup ## Write the event schemas from the contracts
+	@$(PYTHON) -m cpro_test_support.schemas
+
+check: lint types imports test ## Everything that CI checks
+
+lock: setup ## Lock the requirements again (LOCK_OPTIONS=--upgrade for newer versions)
+	@$(COMPILE) -o requirements.txt requirements.in
+	@$(COMPILE) -c requirements.txt -o requirements-dev.txt requirements-dev.in
+
+clean: ## Delete what set-up, runs and tools have made
+	@rm -rf .venv .cache .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
