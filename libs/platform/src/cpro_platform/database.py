@@ -11,11 +11,6 @@ from psycopg_pool import AsyncConnectionPool
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
-# The same text for the same value on every server version and setting: digests depend on it.
-SESSION_OPTIONS = (
-    "-c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
-)
-
 
 class Database:
     """A bounded pool of connections to one database.
@@ -33,7 +28,7 @@ class Database:
             timeout=connect_timeout_seconds,
             open=False,
             name=name,
-            kwargs={"application_name": name, "options": SESSION_OPTIONS},
+            kwargs={"application_name": name},
         )
         self.conninfo = conninfo
         self.name = name
@@ -56,7 +51,7 @@ class Database:
     async def session(self) -> AsyncIterator[Connection]:
         """A dedicated connection in autocommit, outside the pool: for LISTEN and session-wide locks."""
         connection = await AsyncConnection.connect(
-            self.conninfo, autocommit=True, application_name=f"{self.name}-session", options=SESSION_OPTIONS
+            self.conninfo, autocommit=True, application_name=f"{self.name}-session"
         )
         async with connection:
             yield connection
