@@ -1,0 +1,1 @@
+"""What speaks to files, databases and the object store."""

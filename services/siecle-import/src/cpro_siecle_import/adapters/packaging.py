@@ -1,0 +1,172 @@
+"""Find the one XML in what a school uploads, whatever its name says: decided from the bytes.
+
+The directory of a zip can lie, so what limits the expansion is what is counted while reading, never what is declared.
+Only the formats that schools produce are opened: a plain XML, or a zip with stored or deflated members.
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, Protocol
+
+from cpro_siecle_import.domain import refusals
+from cpro_siecle_import.domain.refusals import FileRefusedError
+
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_ARCHIVE_STARTS = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ", *_ZIP_STARTS)
+_OTHER_KINDS = {
+    b"\xd0\xcf\x11\xe0": "un classeur ou un document bureautique",
+    b"%PDF": "un document PDF",
+    b"\x1f\x8b": "une archive gzip",
+    b"Rar!": "une archive RAR",
+    b"7z\xbc\xaf": "une archive 7-Zip",
+    b"BZh": "une archive bzip2",
+    b"\xfd7zXZ": "une archive xz",
+}
+_SPREADSHEET_MEMBERS = {"[Content_Types].xml", "mimetype"}
+_END_OF_DIRECTORY = b"PK\x05\x06"
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_END_BYTES, _LONGEST_COMMENT = 22, 65_535
+_ENCRYPTED_FLAG = 0x1
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+
+
+@dataclass(frozen=True, slots=True)
+class ExpansionLimits:
+    """How much an upload may become. The ratio only counts past `ratio_from_bytes`: small files may be very regular."""
+
+    max_xml_bytes: int = 1_500_000_000
+    max_ratio: int = 200
+    ratio_from_bytes: int = 20_000_000
+    max_directory_bytes: int = 100_000
+    """Of the zip's own directory, which is read whole."""
+
+
+class ByteSource(Protocol):
+    """What an export is read from: blocking."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, empty at the end."""
+
+
+class ExportStream:
+    """The XML as a stream that counts what it gives and stops at the limits."""
+
+    def __init__(self, source: ByteSource, packed_bytes: int, expected_bytes: int, limits: ExpansionLimits) -> None:
+        self._source = source
+        self._packed_bytes = packed_bytes
+        self._limits = limits
+        self.expected_bytes = expected_bytes
+        """How long the XML says it is; only good for showing progress."""
+        self.bytes_read = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, empty at the end.
+
+        Raises:
+            FileRefusedError: past the expansion limits, or the archive is damaged.
+        """
+        try:
+            chunk = self._source.read(size)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise FileRefusedError(refusals.ZIP_CORRUPT) from error
+        self.bytes_read += len(chunk)
+        limits = self._limits
+        beyond_ratio = (
+            self.bytes_read > limits.ratio_from_bytes and self.bytes_read > limits.max_ratio * self._packed_bytes
+        )
+        if self.bytes_read > limits.max_xml_bytes or beyond_ratio:
+            raise FileRefusedError(refusals.EXPANSION_LIMIT, limit_mb=limits.max_xml_bytes // 1_000_000)
+        return chunk
+
+
+@contextmanager
+def opened_export(upload: IO[bytes], limits: ExpansionLimits) -> Iterator[ExportStream]:
+    """The XML inside an uploaded file, which must be seekable.
+
+    Raises:
+        FileRefusedError: it is neither XML nor a zip with exactly one XML.
+    """
+    upload.seek(0)
+    start = upload.read(8)
+    size = upload.seek(0, 2)
+    upload.seek(0)
+    if not start:
+        raise FileRefusedError(refusals.EMPTY_FILE)
+    for magic, kind in _OTHER_KINDS.items():
+        if start.startswith(magic):
+            raise FileRefusedError(refusals.WRONG_KIND, kind=kind)
+    if start.startswith(_ZIP_STARTS):
+        with _opened_zip(upload, size, limits) as stream:
+            yield stream
+    else:
+        yield ExportStream(upload, size, size, limits)
+
+
+@contextmanager
+def _opened_zip(upload: IO[bytes], size: int, limits: ExpansionLimits) -> Iterator[ExportStream]:
+    _refuse_outsized_directory(upload, size, limits)
+    try:
+        with zipfile.ZipFile(upload) as archive:
+            member = _the_one_xml(archive)
+            with archive.open(member) as source:
+                yield ExportStream(source, max(member.compress_size, 1), member.file_size, limits)
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
+        raise FileRefusedError(refusals.ZIP_CORRUPT) from error
+    except RuntimeError as error:  # what zipfile raises for a password that the directory did not announce
+        raise FileRefusedError(refusals.ZIP_ENCRYPTED) from error
+
+
+def _refuse_outsized_directory(upload: IO[bytes], size: int, limits: ExpansionLimits) -> None:
+    """Zipfile reads the directory whole: an export's has one entry, a hostile one millions."""
+    upload.seek(max(0, size - _END_BYTES - _LONGEST_COMMENT))
+    tail = upload.read()
+    upload.seek(0)
+    at = tail.rfind(_END_OF_DIRECTORY)
+    if at < 0 or len(tail) - at < _END_BYTES:
+        raise FileRefusedError(refusals.ZIP_CORRUPT)
+    (directory_bytes,) = struct.unpack_from("<L", tail, at + 12)
+    if directory_bytes > limits.max_directory_bytes or _ZIP64_LOCATOR in tail[max(0, at - 20) : at]:
+        raise FileRefusedError(refusals.ZIP_CORRUPT)
+
+
+def _the_one_xml(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    names = {member.filename for member in archive.infolist()}
+    if names & _SPREADSHEET_MEMBERS:
+        raise FileRefusedError(refusals.WRONG_KIND, kind="un classeur ou un document bureautique")
+    members = [member for member in archive.infolist() if not member.is_dir() and not _is_by_catch(member.filename)]
+    if any(_is_unsafe(name) for name in names):
+        raise FileRefusedError(refusals.ZIP_UNSAFE_PATH)
+    if len(members) > 1:
+        raise FileRefusedError(refusals.ZIP_SEVERAL_FILES, count=len(members))
+    if not members:
+        raise FileRefusedError(refusals.ZIP_WITHOUT_XML)
+    (member,) = members
+    if member.flag_bits & _ENCRYPTED_FLAG:
+        raise FileRefusedError(refusals.ZIP_ENCRYPTED)
+    if member.compress_type not in _METHODS:
+        raise FileRefusedError(refusals.ZIP_CORRUPT)
+    with archive.open(member) as source:
+        start = source.read(8)
+    if start.startswith(_ARCHIVE_STARTS):
+        raise FileRefusedError(refusals.ZIP_NESTED)
+    if not start:
+        raise FileRefusedError(refusals.ZIP_WITHOUT_XML)
+    return member
+
+
+def _is_by_catch(name: str) -> bool:
+    """What an operating system adds when a person makes the zip again."""
+    parts = PurePosixPath(name).parts
+    return not parts or parts[0] == "__MACOSX" or parts[-1].startswith(".") or parts[-1].lower() in {
+        "thumbs.db", "desktop.ini",
+    }  # fmt: skip
+
+
+def _is_unsafe(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\x00" in name
