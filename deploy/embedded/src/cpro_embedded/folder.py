@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import IO
 
-from cpro_embedded.errors import FolderInUseError
+from cpro_embedded.errors import FolderInUseError, ServerFailedError
 from cpro_embedded.guard import process_start
 
 # What a stack writes; nothing else in the folder is touched.
@@ -54,10 +56,27 @@ class StackFolder:
     def _clear(self) -> None:
         for found in (*(self.path / name for name in _OWN), *self.path.glob(_OWN_PATTERN)):
             if found.is_symlink():
-                shutil.rmtree(found.resolve(), ignore_errors=True)
+                # Data that could not be here; a link to anywhere else is not ours to follow.
+                if found.readlink().parent == shared_folder():
+                    shutil.rmtree(found.readlink(), ignore_errors=True)
                 found.unlink()
             elif found.exists():
                 shutil.rmtree(found)
+
+
+def shared_folder() -> Path:
+    """This user's folder under the temporary one, that all may enter and only its owner may change.
+
+    Raises:
+        ServerFailedError: Something that another user made is in its place: what is in it can't be trusted.
+    """
+    folder = Path(tempfile.gettempdir()) / f"cpro-embedded-{os.geteuid()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise ServerFailedError(f"{folder} is not a folder that only this user can write: remove it")
+    folder.chmod(0o755)
+    return folder
 
 
 def end_leftovers(pids: Path) -> None:

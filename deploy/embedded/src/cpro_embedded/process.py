@@ -42,6 +42,7 @@ class ServerProcess:
         stop_signal: What asks it to end in good order.
         stop_seconds: How long it may take for that before it is killed.
         leaves_behind: Files outside its folder that it does not remove itself.
+        discards: A folder that is of no more use once the starter is gone, kept where none would look for it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ServerProcess:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
     leaves_behind: tuple[Path, ...] = ()
+    discards: Path | None = None
     pid: int | None = None
     _guard: "subprocess.Popen[bytes] | None" = None
     _log_start: int = 0
@@ -133,6 +135,7 @@ class ServerProcess:
             "stop_signal": int(self.stop_signal),
             "grace_seconds": self.stop_seconds,
             "leaves_behind": [str(path) for path in self.leaves_behind],
+            "discards": str(self.discards) if self.discards else None,
             "pid_file": str(pid_file),
             "log": str(self.log),
         }

@@ -44,6 +44,11 @@ class EmbeddedStack:
         self.seconds: dict[str, float] = {}
 
     @property
+    def folder(self) -> Path:
+        """Where data and logs are."""
+        return self._folder.path
+
+    @property
     def postgres(self) -> Mapping[str, PostgresServer]:
         """The clusters by name."""
         return self._postgres
