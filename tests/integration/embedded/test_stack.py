@@ -185,8 +185,10 @@ def test_an_object_store_comes_back_with_its_objects(stack: EmbeddedStack, end: 
     getattr(stack.object_store, end)()
     stack.object_store.start()
 
-    with client.get_object(bucket_name=bucket, object_name="kept") as answer:
-        assert answer.read() == b"kept"
+    client.put_object(bucket_name=bucket, object_name="new", data=io.BytesIO(b"new"), length=3)
+    for name in ("kept", "new"):
+        with client.get_object(bucket_name=bucket, object_name=name) as answer:
+            assert answer.read() == name.encode()
 
 
 def test_a_folder_in_use_is_not_touched(stack: EmbeddedStack) -> None:
