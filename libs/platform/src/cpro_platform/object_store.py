@@ -270,9 +270,9 @@ class _ChunkReader:
 
     def read(self, size: int, /) -> bytes:
         while len(self._rest) < size and not self._ended:
-            if self._abandoned:
-                raise StoreUnavailableError("the upload was abandoned")
             self._awaited = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            if self._abandoned:  # looked at after the line above: `abandon` does the two in the other order
+                self._awaited.cancel()
             chunk = self._awaited.result()
             if chunk is None:
                 self._ended = True
