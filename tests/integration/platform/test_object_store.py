@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
+
 from cpro_platform.config import ObjectStoreSettings
 from cpro_platform.object_store import PART_BYTES, ObjectMissingError, ObjectStore, StoreError, StoreUnavailableError
 from cpro_test_support.servers import Servers
-from pydantic import SecretStr
 
 
 def settings_of(servers: Servers, bucket: str, **changed: object) -> ObjectStoreSettings:

@@ -5,11 +5,12 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+
 from cpro_platform.auth import IssuerUnavailableError, Principal, Role
 from cpro_platform.clock import SettableClock
 from cpro_platform.errors import RefusedError
 from cpro_test_support.oidc_issuer import Issuer
-from cryptography.hazmat.primitives import serialization
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ from typing import Annotated
 import httpx
 import psycopg
 import pytest
+from fastapi import APIRouter, FastAPI, Query, Request
+from pydantic import BaseModel, Field
+from structlog.testing import capture_logs
+
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf, Support
 from cpro_platform.clock import SettableClock
@@ -23,9 +27,6 @@ from cpro_platform.http import (
 )
 from cpro_platform.readiness import Readiness
 from cpro_test_support.oidc_issuer import Issuer
-from fastapi import APIRouter, FastAPI, Query, Request
-from pydantic import BaseModel, Field
-from structlog.testing import capture_logs
 
 SCHOOL = "0752387M"
 

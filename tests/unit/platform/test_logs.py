@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 import structlog
+
 from cpro_platform import logs
 from cpro_platform.config import TelemetrySettings
 from cpro_platform.errors import RetryableError

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import pytest
+
 from cpro_platform.retry import backoff, retrying
 
 

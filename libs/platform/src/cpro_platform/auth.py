@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import httpx
 import jwt
-from cpro_contracts import problems
-from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from cpro_contracts import problems
+from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.clock import Clock
 from cpro_platform.config import OidcSettings
 from cpro_platform.errors import RefusedError, RetryableError

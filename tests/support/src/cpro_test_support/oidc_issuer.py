@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from cpro_platform.auth import Authenticator, SigningKeys
 from cpro_platform.clock import SettableClock
 from cpro_platform.config import OidcSettings
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 ISSUER = "http://issuer.test"
 AUDIENCE = "cpro"

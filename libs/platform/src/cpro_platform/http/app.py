@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
-from cpro_contracts import problems
-from cpro_contracts.identifiers import Uai
 from fastapi import APIRouter, FastAPI, Path
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +12,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from cpro_contracts import problems
+from cpro_contracts.identifiers import Uai
 from cpro_platform.auth import AccessRule, Authenticator
 from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import problem_responses

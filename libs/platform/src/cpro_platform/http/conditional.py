@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from cpro_contracts import problems
 from fastapi import Header
 
+from cpro_contracts import problems
 from cpro_platform.errors import RefusedError
 
 IfMatch = Annotated[

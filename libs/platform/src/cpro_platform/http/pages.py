@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from cpro_contracts import problems
 from pydantic import BaseModel, Field
 
+from cpro_contracts import problems
 from cpro_platform.errors import RefusedError
 
 Item = TypeVar("Item")

@@ -7,14 +7,14 @@ under which the logs say more, and nothing else.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cpro_contracts import problems
-from cpro_contracts.problems import ProblemCode
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from cpro_contracts import problems
+from cpro_contracts.problems import ProblemCode
 from cpro_platform.auth import MALFORMED_UAI
 from cpro_platform.errors import RefusedError
 from cpro_platform.http.validation_words import in_words

@@ -5,12 +5,12 @@ import time
 from uuid import uuid4
 
 import structlog
-from cpro_contracts import problems
 from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cpro_contracts import problems
 from cpro_platform import tracing
 from cpro_platform.http import problem_responses
 from cpro_platform.logs import get_logger
