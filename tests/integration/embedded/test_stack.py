@@ -15,12 +15,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
+from minio import Minio
+from minio.commonconfig import CopySource
+
 from cpro_embedded.endpoints import Endpoints
 from cpro_embedded.errors import FolderInUseError
 from cpro_embedded.guard import process_start
 from cpro_embedded.stack import EmbeddedStack
-from minio import Minio
-from minio.commonconfig import CopySource
 
 TOPIC = "stack.check"
 BUCKET = "stack-check"

@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.wait_strategies import CompositeWaitStrategy, HttpWaitStrategy, LogMessageWaitStrategy
+
 from cpro_embedded.endpoints import Endpoints
 from cpro_embedded.ports import free_ports
 from cpro_embedded.stack import EmbeddedStack
 from cpro_embedded.token_signer import AUDIENCE, TokenSigner
-from testcontainers.community.postgres import PostgresContainer
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import CompositeWaitStrategy, HttpWaitStrategy, LogMessageWaitStrategy
 
 # The same versions as the embedded stack runs.
 POSTGRES_IMAGE = "postgres:18"
@@ -164,7 +165,8 @@ def _object_store(secret_key: str) -> DockerContainer:
     container.with_env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1")
     container.with_command(
         [
-            *("server", "-dir=/data", "-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=200"),
+            *("server", "-dir=/data", "-master.peers=none", "-master.telemetry=false"),
+            *("-master.volumeSizeLimitMB=128", "-volume.max=200"),
             *("-s3", "-s3.config=/tmp/s3.json", "-s3.iam=false", "-s3.autoCreateBucket=false"),
         ]
     )
