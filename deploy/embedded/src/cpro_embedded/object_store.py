@@ -42,12 +42,7 @@ class ObjectStoreServer:
                 "-master.peers=none",
                 # Relative to the working directory: a whole path may pass the 108 bytes of a socket's name.
                 *("-s3.localSocket=s3.sock", "-filer.localSocket=filer.sock"),
-                *(
-                    "-master.telemetry=false",
-                    "-master.electionTimeout=1s",
-                    "-master.volumeSizeLimitMB=128",
-                    "-volume.max=200",
-                ),
+                *("-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=200"),
                 *("-volume.minFreeSpace=1", "-volume.preStopSeconds=0", "-s3.autoCreateBucket=false"),
             ),
             folder=folder,
