@@ -128,7 +128,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_server_ends_with_a_starter_that_was_killed(tmp_path: Path) -> None:
-    pid = start_elsewhere(tmp_path, then="os.kill(os.getpid(), signal.SIGKILL)")
+    pid, _ = start_elsewhere(tmp_path, then="os.kill(os.getpid(), signal.SIGKILL)")
 
     assert eventually(lambda: process_start(pid) is None)
     assert eventually(lambda: "bye\n" in (tmp_path / "logs" / "server.log").read_text())
@@ -136,11 +136,14 @@ def test_a_server_ends_with_a_starter_that_was_killed(tmp_path: Path) -> None:
 
 def test_a_server_ends_with_a_starter_whose_child_holds_the_pipe(tmp_path: Path) -> None:
     """A fork inherits the pipe to the guard, so its end of file alone would not tell that the starter is gone."""
-    fork = "child = os.fork()\nif child == 0: time.sleep(30); os._exit(0)\nprint(child, flush=True)\n"
+    fork = "child = os.fork()\nif child == 0: time.sleep(600); os._exit(0)\nprint(child, flush=True)\n"
 
-    pid = start_elsewhere(tmp_path, then=fork + "os.kill(os.getpid(), signal.SIGKILL)")
+    pid, child = start_elsewhere(tmp_path, then=fork + "os.kill(os.getpid(), signal.SIGKILL)")
 
-    assert eventually(lambda: process_start(pid) is None)
+    try:
+        assert eventually(lambda: process_start(pid) is None)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_server_ends_with_its_guard(tmp_path: Path) -> None:
@@ -157,8 +160,8 @@ def test_a_server_ends_with_its_guard(tmp_path: Path) -> None:
     server.kill()
 
 
-def start_elsewhere(folder: Path, then: str) -> int:
-    """Start an obedient server from another process that ends as `then` says; return the server's pid."""
+def start_elsewhere(folder: Path, then: str) -> tuple[int, int]:
+    """Start an obedient server from another process that ends as `then` says; the server's pid, and what it printed."""
     program = (
         "import os, signal, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -171,9 +174,7 @@ def start_elsewhere(folder: Path, then: str) -> int:
     ended = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert ended.stdout is not None
     pid = int(ended.stdout.readline())
-    rest = ended.stdout.readline()
+    child = ended.stdout.readline()
     ended.stdout.close()
     assert ended.wait(timeout=10) == -signal.SIGKILL
-    if rest:
-        os.kill(int(rest), signal.SIGKILL)
-    return pid
+    return pid, int(child or 0)
