@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
 LOCK_OPTIONS ?=
-COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
+COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
 .PHONY: help setup demo run test faults lint types imports schemas check lock clean
