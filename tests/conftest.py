@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from cpro_test_support.servers import Servers, start_servers
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from cpro_embedded.errors import FolderInUseError
 from cpro_embedded.folder import StackFolder, shared_folder
 from cpro_embedded.guard import process_start

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from cpro_embedded.errors import ServerFailedError
 from cpro_embedded.guard import process_start
 from cpro_embedded.process import ServerProcess, minimal_environment

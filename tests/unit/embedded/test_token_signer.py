@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import jwt
 import pytest
+
 from cpro_embedded.token_signer import AUDIENCE, TokenSigner
 
 
