@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from cpro_contracts.identifiers import MalformedUaiError, parse_uai
-
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.lines import parse_day
 from cpro_siecle_import.domain.refusals import FileRefusedError

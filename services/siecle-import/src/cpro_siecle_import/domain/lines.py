@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from cpro_contracts.identifiers import IneStatus, MalformedUaiError, parse_ine, parse_uai
-
 from cpro_siecle_import.domain import findings
 
 LONGEST_NAME = 100

@@ -1,0 +1,329 @@
+"""What the import does, step by step. Adapters do the work; here is the order, and what a crash at each step means.
+
+| dies after                     | what is there                        | the redelivered request then          |
+|--------------------------------|--------------------------------------|---------------------------------------|
+| `import.claimed`               | a job marked as running              | starts over                           |
+| `import.parsed`                | nothing more: the transaction is gone| starts over                           |
+| `import.applied`               | pupils, events, `siecle_import_applied` | finds it applied, publishes, completes |
+| `import.published`             | the same, events on Kafka            | publishes nothing, completes          |
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+from cpro_platform import crash_points
+from cpro_platform.clock import Clock
+from cpro_platform.errors import RefusedError
+from cpro_platform.logs import get_logger
+from cpro_platform.transience import is_transient
+from cpro_siecle_import import errors
+from cpro_siecle_import.domain import refusals
+from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refuse_if_outdated, school_year_of
+from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
+from cpro_siecle_import.domain.jobs import Job, Mode, Phase, State
+from cpro_siecle_import.domain.refusals import FileRefusedError
+from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
+from cpro_siecle_import.ports import (
+    Applied,
+    Exports,
+    Jobs,
+    Lines,
+    Planned,
+    Progress,
+    Rosters,
+    RosterWork,
+    Upload,
+    UploadStore,
+)
+
+SCHOOLS_TIME = ZoneInfo("Europe/Paris")
+_PROGRESS_SECONDS = 0.5
+_log = get_logger(__name__)
+
+
+async def receive_upload(
+    uai: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    mode: Mode,
+    force: bool,
+    by: str,
+    jobs: Jobs,
+    uploads: UploadStore,
+    clock: Clock,
+) -> Job:
+    """Store an upload and ask for its import; or return the import that this very file already is.
+
+    Raises:
+        RefusedError: nothing was sent.
+    """
+    job_id = uuid4()
+    upload = await uploads.keep(f"{uai}/{job_id}", chunks)
+    if not upload.size:
+        await uploads.remove(upload.object_key)
+        raise RefusedError(
+            errors.UPLOAD_EMPTY,
+            "Le corps de la requête est vide ; il était attendu le fichier des élèves (zip ou XML).",
+            "The body of the request is empty; the pupil file (zip or XML) was expected.",
+        )
+    job = await jobs.open(
+        Job(
+            id=job_id,
+            uai=uai,
+            mode=mode,
+            state=State.QUEUED,
+            phase=Phase.WAITING,
+            file_sha256=upload.sha256,
+            file_bytes=upload.size,
+            object_key=upload.object_key,
+            requested_by=by,
+            requested_at=clock.now(),
+        ),
+        force=force,
+    )
+    if job.id != job_id:
+        await uploads.remove(upload.object_key)
+    _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=job.id != job_id)
+    return job
+
+
+async def confirm(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
+    """Let a waiting import go on.
+
+    Raises:
+        RefusedError: there is no such import, or it is not waiting.
+    """
+    job = await jobs.confirm(uai, job_id, by, clock.now())
+    if job is None:
+        state = (await found(uai, job_id, jobs=jobs)).state
+        raise RefusedError(
+            errors.NOT_AWAITING_CONFIRMATION,
+            f"L'import est dans l'état « {state} » ; seul un import en attente de confirmation peut être confirmé.",
+            f"The import is “{state}”; only one that awaits confirmation can be confirmed.",
+            state=state,
+        )
+    _log.info("import.confirmed", uai=uai, import_id=str(job_id))
+    return job
+
+
+async def cancel(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
+    """Cancel an import that is not over. A running one stops at its next step, unless it is already applying.
+
+    Raises:
+        RefusedError: there is no such import, or it is over.
+    """
+    job = await jobs.cancel(uai, job_id, by, clock.now())
+    if job is None:
+        state = (await found(uai, job_id, jobs=jobs)).state
+        raise RefusedError(
+            errors.NOT_CANCELLABLE,
+            f"L'import est dans l'état « {state} » : il ne peut plus être annulé.",
+            f"The import is “{state}”: it can no longer be cancelled.",
+            state=state,
+        )
+    _log.info("import.cancelled", uai=uai, import_id=str(job_id), state=str(job.state))
+    return job
+
+
+async def found(uai: str, job_id: UUID, *, jobs: Jobs) -> Job:
+    """An import of this school.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    job = await jobs.find(uai, job_id)
+    if job is None:
+        raise RefusedError(
+            errors.IMPORT_UNKNOWN,
+            "Cet établissement n'a pas d'import de ce numéro.",
+            "This establishment has no such import.",
+        )
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRules:
+    """What an operator may set. After `max_attempts` deaths of its worker a job is given up."""
+
+    guard: GuardLimits = GuardLimits()
+    max_attempts: int = 5
+
+
+async def run_import(
+    uai: str, job_id: UUID, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+) -> None:
+    """Carry out an import that was asked for. Safe to repeat at any point: see the table above.
+
+    Raises:
+        Exception: transient: a dependency is away; the same request is to be handled again.
+    """
+    job = await jobs.claim(uai, job_id, clock.now())
+    if job is None:
+        _log.info("import.nothing_to_do", uai=uai, import_id=str(job_id))
+        return
+    crash_points.reach("import.claimed")
+    try:
+        if job.attempts > rules.max_attempts:
+            raise FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id)
+        await _carry_out(job, jobs=jobs, rosters=rosters, exports=exports, clock=clock, rules=rules)
+    except FileRefusedError as refused:
+        await _fail(job, refused, jobs=jobs, clock=clock)
+    except UploadMissingError:
+        await _fail(job, FileRefusedError(refusals.FILE_MISSING), jobs=jobs, clock=clock)
+    except ImportCancelledError:
+        await jobs.cancelled(job, clock.now())
+    except asyncio.CancelledError:
+        await asyncio.shield(jobs.give_back(job))
+        raise
+    except Exception as error:
+        if is_transient(error):
+            await jobs.give_back(job)
+            raise
+        _log.exception("import.broke", uai=uai, import_id=str(job_id))
+        await _fail(job, FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id), jobs=jobs, clock=clock)
+
+
+async def _fail(job: Job, refused: FileRefusedError, *, jobs: Jobs, clock: Clock) -> None:
+    _log.info("import.refused", uai=job.uai, import_id=str(job.id), code=refused.code)
+    await jobs.fail(job, refused.code, refused.detail, clock.now())
+
+
+async def _carry_out(
+    job: Job, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+) -> None:
+    reporter = _Reporter(job, jobs)
+    note: UUID | None = None
+    stop: _Stop | None = None
+    async with rosters.open(job.uai) as work:
+        applied = await work.applied(job.id)
+        if applied is None:
+            export = await _read(job, work, exports, reporter)
+            crash_points.reach("import.parsed")
+            stop, school_year, planned = await _plan(job, export, work, reporter, rules)
+            warnings = await work.describe(job.id, clock.now())
+            planned = replace(planned, counts=replace(planned.counts, warnings=warnings))
+            if stop is None:
+                await reporter.report(Phase.APPLYING)
+                note = await rosters.note(job.uai)
+                applied = await work.apply(job, export, school_year, planned, clock.now())
+    if stop is not None or applied is None:
+        assert stop is not None
+        await jobs.stop(job, export, school_year, planned, stop.reasons)
+        _log.info("import.stopped", uai=job.uai, import_id=str(job.id), reasons=[str(why) for why in stop.reasons])
+        return
+    crash_points.reach("import.applied")
+    await _publish(job, applied, note, jobs=jobs, rosters=rosters, clock=clock, reporter=reporter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    reasons: tuple[StopReason, ...]
+
+
+async def _read(job: Job, work: RosterWork, exports: Exports, reporter: "_Reporter") -> Export:
+    """Take the lines into the database, then say whether the file as a whole may be applied."""
+    received_on = job.requested_at.astimezone(SCHOOLS_TIME).replace(tzinfo=None)
+    header = ExportHeader()
+    upload = Upload(job.object_key, job.file_bytes, job.file_sha256)
+    checked = False
+    async for lines in exports.read(upload):
+        header = lines.header
+        if header.uai is not None and not checked:
+            accept(header, expected_uai=job.uai, received_on=received_on)
+            checked = True
+        await work.receive(lines.pupils, lines.divisions)
+        reporter.read(lines)
+        await reporter.report(Phase.READING, now_and_then=True)
+    export = accept(header, expected_uai=job.uai, received_on=received_on)
+    refuse_if_outdated(export, await work.last_applied())
+    return export
+
+
+async def _plan(
+    job: Job, export: Export, work: RosterWork, reporter: "_Reporter", rules: ImportRules
+) -> tuple[_Stop | None, int, Planned]:
+    """What the import would do, and whether it must stop for a confirmation first.
+
+    A confirmation holds for the plan that was shown: when the school's pupils have changed since, it stops again.
+    """
+    await reporter.report(Phase.COMPARING)
+    current = school_year_of(job.requested_at.astimezone(SCHOOLS_TIME).date())
+    school_year = export.school_year or school_year_of(export.reference_date)
+    planned = await work.plan(export.reference_date)
+    reasons = reasons_to_stop(
+        planned.effect,
+        rules.guard,
+        first_of_school_year=await work.is_first_of_school_year(school_year),
+        other_school_year=export.school_year != current,
+        preview=job.mode is Mode.PREVIEW,
+    )
+    if job.confirmed_by is not None:
+        reasons = () if planned.digest == job.plan_digest else (StopReason.PLAN_CHANGED, *reasons)
+    return (_Stop(reasons) if reasons else None), school_year, planned
+
+
+async def _publish(
+    job: Job,
+    applied: Applied,
+    note: UUID | None,
+    *,
+    jobs: Jobs,
+    rosters: Rosters,
+    clock: Clock,
+    reporter: "_Reporter",
+) -> None:
+    """Bring the events to Kafka; only then is the job completed, so that nobody has to poll the school's outbox."""
+    await reporter.report(Phase.PUBLISHING, stoppable=False)
+    events = await rosters.publish(job.uai, note or await rosters.note(job.uai))
+    crash_points.reach("import.published")
+    await jobs.complete(job, applied, clock.now())
+    counts = applied.counts
+    _log.info(
+        "import.completed",
+        uai=job.uai,
+        import_id=str(job.id),
+        events=events,
+        created=counts.created,
+        updated=counts.updated,
+        deactivated=counts.deactivated,
+        reactivated=counts.reactivated,
+        rejected=counts.rejected,
+    )
+
+
+class _Reporter:
+    """Saves how far an import is, not too often, and hears whether someone wants it to stop."""
+
+    def __init__(self, job: Job, jobs: Jobs) -> None:
+        self._job = job
+        self._jobs = jobs
+        self._lines: Lines | None = None
+        self._last = float("-inf")
+
+    def read(self, lines: Lines) -> None:
+        """Note how far the reading is."""
+        self._lines = lines
+
+    async def report(self, phase: Phase, *, now_and_then: bool = False, stoppable: bool = True) -> None:
+        """Save the progress.
+
+        Raises:
+            ImportCancelledError: someone asked to cancel, and it is not too late.
+        """
+        now = asyncio.get_running_loop().time()
+        if now_and_then and now - self._last < _PROGRESS_SECONDS:
+            return
+        self._last = now
+        lines = self._lines
+        progress = Progress(
+            phase=phase,
+            bytes_read=lines.bytes_read if lines else 0,
+            bytes_expected=lines.bytes_expected if lines else self._job.file_bytes,
+            pupils_read=lines.pupils_read if lines else 0,
+        )
+        asked_to_stop = await self._jobs.note_progress(self._job, progress)
+        if asked_to_stop and stoppable:
+            raise ImportCancelledError

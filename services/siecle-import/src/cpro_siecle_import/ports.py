@@ -1,0 +1,218 @@
+"""What the import needs from outside, named by role."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import IO, Protocol
+from uuid import UUID
+
+from cpro_siecle_import.domain.export import AppliedExport, Export, ExportHeader
+from cpro_siecle_import.domain.guard import PlannedEffect, StopReason
+from cpro_siecle_import.domain.jobs import Counts, Job, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A stored upload: where, how long (bytes), and its SHA-256 in hexadecimal."""
+
+    object_key: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What an import would do. `digest` stands for every value that it would write."""
+
+    counts: Counts
+    effect: PlannedEffect
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an import did, as the establishment's own database remembers it."""
+
+    school_year: int
+    exported_at: datetime | None
+    reference_date: date
+    plan_digest: str
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running import is."""
+
+    phase: Phase
+    bytes_read: int
+    bytes_expected: int
+    pupils_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A stretch of the file, ready for the database, and how far the reading is (bytes of the XML, pupils)."""
+
+    header: ExportHeader
+    """What is known so far of what the file says of itself; complete with the last stretch."""
+    pupils: bytes
+    divisions: bytes
+    bytes_read: int
+    bytes_expected: int
+    pupils_read: int
+
+
+class Exports(Protocol):
+    """Reads stored uploads."""
+
+    def read(self, upload: Upload) -> AsyncIterator[Lines]:
+        """The lines of the file, stretch by stretch, the memory flat.
+
+        Raises:
+            FileRefusedError: it is no file that could be applied; forget what was read.
+            UploadMissingError: it is gone.
+        """
+
+
+class UploadStore(Protocol):
+    """Where uploads wait for a worker."""
+
+    async def keep(self, object_key: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """Store a stream. What it raises leaves nothing behind."""
+
+    async def fetch(self, upload: Upload, destination: IO[bytes]) -> None:
+        """Write the upload into an open file.
+
+        Raises:
+            UploadMissingError: it is gone, or is not what was uploaded.
+        """
+
+    async def remove(self, object_key: str) -> None:
+        """Forget an upload. Removing what is not there is no error."""
+
+
+class Jobs(Protocol):
+    """The service's own record of imports, and what it tells the rest of the world about them."""
+
+    async def open(self, job: Job, *, force: bool) -> Job:
+        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
+
+    async def find(self, uai: str, job_id: UUID) -> Job | None:
+        """A job of this school."""
+
+    async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
+        """The school's jobs, the newest first, starting after `before`."""
+
+    async def claim(self, uai: str, job_id: UUID, now: datetime) -> Job | None:
+        """Mark a queued or running job as running and count the attempt; None where there is nothing to run."""
+
+    async def give_back(self, job: Job) -> None:
+        """The attempt failed for a reason outside the job: it does not count."""
+
+    async def note_progress(self, job: Job, progress: Progress) -> bool:
+        """Save how far it is. Returns whether someone asked to cancel."""
+
+    async def stop(
+        self, job: Job, export: Export, school_year: int, planned: Planned, reasons: Sequence[StopReason]
+    ) -> None:
+        """The job waits for a confirmation of this plan."""
+
+    async def complete(self, job: Job, applied: Applied, now: datetime) -> None:
+        """The job is done and its events are out. Repeating it changes nothing."""
+
+    async def fail(self, job: Job, code: str, detail: str, now: datetime) -> None:
+        """The file was refused. Repeating it changes nothing."""
+
+    async def cancelled(self, job: Job, now: datetime) -> None:
+        """A running job gave up because someone asked for it."""
+
+    async def confirm(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
+        """Queue a waiting job again, confirmed; None if it is not waiting."""
+
+    async def cancel(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
+        """Cancel a job that is not running, or ask a running one to stop; None if it is over."""
+
+
+class RosterWork(Protocol):
+    """An import inside the one transaction in the establishment's database."""
+
+    async def applied(self, import_id: UUID) -> Applied | None:
+        """What this very import has already done."""
+
+    async def last_applied(self) -> AppliedExport | None:
+        """The export that was applied last."""
+
+    async def is_first_of_school_year(self, school_year: int) -> bool:
+        """Whether no file of this school year was applied yet."""
+
+    async def receive(self, pupils: bytes, divisions: bytes) -> None:
+        """Take in lines, as prepared by the reader."""
+
+    async def plan(self, reference_date: date) -> Planned:
+        """Compare with the pupils known. From here to the end nobody else changes pupils."""
+
+    async def describe(self, import_id: UUID, now: datetime) -> int:
+        """Write what is said of single lines and what changes, pupil by pupil. Returns the number of warnings."""
+
+    async def apply(self, job: Job, export: Export, school_year: int, planned: Planned, now: datetime) -> Applied:
+        """Write everything, with the events that follow from it."""
+
+
+class Rosters(Protocol):
+    """The establishments' lists of pupils."""
+
+    def open(self, uai: str) -> AbstractAsyncContextManager[RosterWork]:
+        """The transaction: committed on leaving, rolled back on an exception. One at a time for a school."""
+
+    async def note(self, uai: str) -> UUID:
+        """Say that events of this school are about to be written."""
+
+    async def publish(self, uai: str, note: UUID) -> int:
+        """Publish what waits in the school's outbox, then take the note away."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """A remark on a line."""
+
+    ordinal: int
+    severity: str
+    code: str
+    line: int | None
+    siecle_id: str | None
+    family_name: str | None
+    first_name: str | None
+    ine: str | None
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChange:
+    """A change of a pupil."""
+
+    ordinal: int
+    kind: str
+    pupil_id: UUID | None
+    siecle_id: str | None
+    family_name: str
+    first_name: str
+    birth_date: date
+    division: str | None
+    reason: str | None
+    record_count: int | None
+    before: dict[str, object] | None
+    after: dict[str, object] | None
+
+
+class Findings(Protocol):
+    """What is said of the lines of an import."""
+
+    async def findings(self, uai: str, import_id: UUID, *, after: int, limit: int) -> Sequence[StoredFinding]:
+        """Rejections and warnings in the order of the file."""
+
+    async def changes(
+        self, uai: str, import_id: UUID, *, kind: str | None, after: int, limit: int
+    ) -> Sequence[StoredChange]:
+        """What changes, or would change, pupil by pupil."""
