@@ -222,9 +222,11 @@ CREATE TABLE transfer_hold (
     transfer_id uuid NOT NULL UNIQUE,
     epoch bigint NOT NULL,
     claim uuid NOT NULL,
+    opt_in jsonb NOT NULL,
     held_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE transfer_hold IS 'Origin: the records of this pupil are being copied; only the claim may write them';
+COMMENT ON COLUMN transfer_hold.opt_in IS 'This establishment''s opt-in as it was read, under lock, when the hold was set';
 
 CREATE TABLE transfer_fence (
     transfer_id uuid PRIMARY KEY,
@@ -308,6 +310,17 @@ BEGIN
         USING ERRCODE = 'CP003';
 END
 $$;
+
+-- A pupil who is active here again may have new records: those are not the ones that moved.
+CREATE FUNCTION forget_moved_records() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.records_moved_at := NULL;
+    NEW.records_moved_to := NULL;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER pupil_active_again BEFORE UPDATE ON pupil FOR EACH ROW
+    WHEN (NEW.active AND NOT OLD.active) EXECUTE FUNCTION forget_moved_records();
 
 CREATE FUNCTION guard_record_table(record_table regclass, pupils_of_changed text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
