@@ -1,0 +1,87 @@
+"""The life of a transfer, from planned to completed.
+
+planned ─► holding ─► copying ─► landed ─► completed
+└──► cancelled / held        (landed: the destination committed. From here it only goes forward.)
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from cpro_contracts.transfers import Reason
+
+
+class TransferState(StrEnum):
+    """Where a transfer stands."""
+
+    PLANNED = "planned"
+    HOLDING = "holding"
+    COPYING = "copying"
+    LANDED = "landed"
+    COMPLETED = "completed"
+    HELD = "held"
+    CANCELLED = "cancelled"
+    UNDONE = "undone"
+
+
+IN_HAND = frozenset({TransferState.HOLDING, TransferState.COPYING, TransferState.LANDED})
+"""A mover may have touched a database: only a mover ends it."""
+
+RETRIED_AFTER: dict[Reason, timedelta] = {
+    # What mends itself, or what operations mend without telling us, is tried again; the rest waits for a fact.
+    Reason.TENANT_UNAVAILABLE: timedelta(seconds=30),
+    Reason.SCHEMA_BEHIND: timedelta(minutes=5),
+    Reason.CATALOGUE_INCOMPLETE: timedelta(minutes=5),
+    Reason.ORIGIN_NOT_OPTED_IN: timedelta(minutes=5),
+    Reason.DESTINATION_NOT_OPTED_IN: timedelta(minutes=5),
+    Reason.NOT_LEFT: timedelta(minutes=5),
+    Reason.NOT_ARRIVED: timedelta(minutes=5),
+    Reason.ATTACHMENT_UNREADABLE: timedelta(minutes=30),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One transfer as the transfer database knows it."""
+
+    id: UUID
+    match_key: str
+    state: TransferState
+    reason: Reason | None
+    origin_uai: str
+    origin_pupil_id: UUID
+    origin_revision: int
+    destination_uai: str | None
+    destination_pupil_id: UUID | None
+    planned_at: datetime
+    called_for_at: datetime
+    """When the last of the facts that call for it happened."""
+    state_changed_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None
+    """When both receipts were there."""
+    completed_at: datetime | None
+    records: int | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", TransferState(self.state))
+        object.__setattr__(self, "reason", Reason(self.reason) if self.reason else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A transfer that a mover holds a lease on, with the epoch that fences everyone before it."""
+
+    id: UUID
+    epoch: int
+    match_key: str
+    state: TransferState
+    cancel_requested: bool
+    origin_uai: str
+    origin_pupil_id: UUID
+    destination_uai: str
+    destination_pupil_id: UUID
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", TransferState(self.state))
