@@ -1,0 +1,1 @@
+"""PostgreSQL, the object store and Kafka, as the handlers' ports need them."""

@@ -1,0 +1,242 @@
+"""What the mover needs of the world, named by role."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
+from cpro_contracts.pupils import PupilEvent
+from cpro_contracts.transfers import Reason
+from cpro_transfer.domain.explanation import Known
+from cpro_transfer.domain.identity import Identity
+from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
+
+
+@dataclass(frozen=True, slots=True)
+class TableReceipt:
+    """What moved of one table: how many rows, which, and the digest over their content."""
+
+    count: int
+    digest: str
+    ids: tuple[UUID, ...]
+
+
+Tables = Mapping[str, TableReceipt]
+"""By table name; tables without a row are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class PupilSheet:
+    """The pupil as one establishment's database has it."""
+
+    pupil_id: UUID
+    active: bool
+    ine: str | None
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file of a record: where its bytes are, and what they must be."""
+
+    id: UUID
+    pupil_id: UUID
+    object_key: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event of a pupil or an establishment, with the time at which it was committed where it happened."""
+
+    event: PupilEvent | EstablishmentUpdated | TransferOptInChanged
+    time: datetime
+
+
+class Facts(Protocol):
+    """What the join knows."""
+
+    async def take_in(self, facts: Sequence[Fact], partitions: Iterable[str]) -> None:
+        """Note the facts of one batch, read from these Kafka partitions, and what follows from them."""
+
+
+class Ledger(Protocol):
+    """The transfer database, as a mover uses it. Every write is fenced by the claim's epoch."""
+
+    async def claim(self, limit: int) -> list[Claim]:
+        """Lease up to `limit` due transfers of one pair of establishments, raising their epoch."""
+
+    async def renew(self, claims: Sequence[Claim]) -> bool:
+        """Make the lease last. False: some of the claims are another's by now."""
+
+    async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
+        """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
+
+    async def complete(self, claims: Mapping[Claim, int]) -> None:
+        """Both receipts are there: note the number of records, publish, and plan what may follow."""
+
+    async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
+        """Set the claims aside for this reason, until a fact changes or the reason's time to try again has come."""
+
+    async def cancel(self, claims: Sequence[Claim]) -> None:
+        """End the claims whose cancellation was asked for; nothing of them is anywhere but at the origin."""
+
+    async def postpone(self, claims: Sequence[Claim], reason: Reason) -> None:
+        """Give the claims back, to be tried again later with growing delays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What is at the destination of one transfer, and under which epoch: its files' keys hold it."""
+
+    epoch: int
+    tables: Tables
+
+    @property
+    def records(self) -> int:
+        """How many rows."""
+        return sum(table.count for table in self.tables.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the destination says once the fence is raised."""
+
+    sheets: Mapping[UUID, PupilSheet]
+    landed: Mapping[UUID, Landed]
+    """By transfer: what an earlier mover has landed already."""
+    superseded: frozenset[UUID]
+    """Transfers that a later epoch has taken over: not ours any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOutcome:
+    """What the origin says to the hold."""
+
+    held: frozenset[UUID]
+    refused: Mapping[UUID, Reason]
+    finished: frozenset[UUID]
+    """Transfers whose outgoing receipt is there: an earlier mover has finished them."""
+
+
+class Records(Protocol):
+    """The tenants' databases, as a mover uses them. Each call is one transaction in one database, and can be repeated.
+
+    Raises, besides what is said below:
+        RetryableError: the database does not answer.
+        PreflightError: nothing of this database may move now.
+    """
+
+    async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
+        """Raise the fence at the destination, so that no earlier epoch can land."""
+
+    async def hold(
+        self,
+        origin_uai: str,
+        claims: Sequence[Claim],
+        sheets: Mapping[UUID, PupilSheet],
+        claim_id: UUID,
+        *,
+        landed: Sequence[Claim],
+    ) -> HoldOutcome:
+        """Refuse every other writer of these pupils' records from now on.
+
+        What has landed is held whatever has changed since; the outcome speaks of `claims` only.
+        """
+
+    async def land(
+        self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
+    ) -> Mapping[UUID, Landed]:
+        """Copy the rows, verify them at the destination and commit them with their receipts. By transfer.
+
+        Raises:
+            LandingRefusedError: for some of the claims the destination's truth forbids it; nothing was written.
+            SupersededError: a later epoch has raised the fence or taken a hold; nothing was written.
+        """
+
+    async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> None:
+        """Delete the rows at the origin, write the outgoing receipts and release the holds.
+
+        What is finished already is left alone.
+
+        Raises:
+            SupersededError: a hold is a later epoch's; nothing was done.
+            RecordsChangedError: the rows here are not those that landed; nothing was deleted.
+        """
+
+    async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
+        """Take the holds away: nothing has moved."""
+
+    async def attachments(self, origin_uai: str, claims: Sequence[Claim]) -> list[Attachment]:
+        """The files of the held pupils."""
+
+    async def objects_to_remove(self, origin_uai: str, claims: Sequence[Claim]) -> list[str]:
+        """The keys of objects whose rows have left."""
+
+    async def forget_objects(self, origin_uai: str, object_keys: Sequence[str]) -> None:
+        """These objects are gone from the store."""
+
+
+class Objects(Protocol):
+    """The object store, as a mover uses it."""
+
+    async def copy(self, claims: Sequence[Claim], attachments: Sequence[Attachment]) -> Mapping[UUID, str]:
+        """Copy the files to the destination and verify each. Returns the transfers that can't, with why."""
+
+    async def discard_copies(self, claim: Claim, *, but_of_epoch: int | None = None) -> None:
+        """Remove the copies that this transfer's movers made at the destination, but for the landed epoch's."""
+
+    async def remove(self, object_keys: Sequence[str]) -> None:
+        """Remove objects. Absent ones are fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that is known around one pupil of an establishment."""
+
+    match_key: str
+    enrolments: tuple[Known, ...]
+    opted_in: Mapping[str, datetime | None]
+    names: Mapping[str, str]
+    transfers: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PupilName:
+    """A pupil's name, for the eyes of their own establishment."""
+
+    pupil_id: UUID
+    family_name: str
+    first_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormerPupil:
+    """A deactivated pupil whose records are still here."""
+
+    pupil_id: UUID
+    family_name: str
+    first_name: str
+    birth_date: date
+    division: str | None
+    leaving_date: date | None
+    records: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one establishment can prove of a transfer."""
+
+    transfer_id: UUID
+    direction: str
+    pupil_id: UUID
+    other_uai: str
+    tables: Mapping[str, Any]
+    origin_opt_in: Mapping[str, Any]
+    destination_opt_in: Mapping[str, Any]
+    origin_import_id: UUID | None
+    destination_import_id: UUID | None
+    written_at: datetime
