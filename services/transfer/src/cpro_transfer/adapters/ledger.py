@@ -1,0 +1,164 @@
+"""The transfer database, as a mover uses it: leases, epochs, states. Every statement is named here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+
+from cpro_contracts.transfers import Reason, TransferCompleted
+from cpro_platform import outbox
+from cpro_platform.clock import Clock
+from cpro_platform.database import Connection, Database
+from cpro_transfer.adapters.projection import SOURCE, Projection, event_of
+from cpro_transfer.domain.transfers import RETRIED_AFTER, Claim, TransferState
+
+_FIRST_DELAY = timedelta(milliseconds=500)
+_LONGEST_DELAY = timedelta(minutes=5)
+
+# One pair of establishments at a time, the one that has waited longest. A crashed mover's transfers are due again when
+# the lease ends: `due_at` holds that moment.
+_CLAIM = """
+WITH pair AS (
+    SELECT origin_uai, destination_uai FROM transfer
+    WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+), batch AS (
+    SELECT t.id FROM transfer t JOIN pair USING (origin_uai, destination_uai)
+    WHERE t.due_at <= clock_timestamp() ORDER BY t.due_at LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE transfer t SET epoch = epoch + 1, worker = %(worker)s, lease_until = clock_timestamp() + %(lease)s,
+    due_at = clock_timestamp() + %(lease)s, attempts = attempts + 1, reason = NULL, detail = NULL,
+    state = CASE WHEN state IN ('planned', 'held') THEN 'holding' ELSE state END,
+    state_changed_at = CASE WHEN state IN ('planned', 'held') THEN now() ELSE state_changed_at END
+FROM batch WHERE t.id = batch.id
+RETURNING t.id, t.epoch, t.match_key, t.state, t.cancel_requested IS NOT NULL AS cancel_requested,
+    t.origin_uai, t.origin_pupil_id, t.destination_uai, t.destination_pupil_id
+"""
+_MINE = "SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (id, epoch)"
+_RENEW = f"""
+UPDATE transfer t SET lease_until = clock_timestamp() + %(lease)s, due_at = clock_timestamp() + %(lease)s
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch RETURNING t.id
+"""
+_ADVANCE = f"""
+UPDATE transfer t SET state = %(state)s, state_changed_at = now(),
+    finished_at = CASE WHEN %(finished)s THEN clock_timestamp() ELSE t.finished_at END
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch
+RETURNING t.id, t.cancel_requested IS NOT NULL
+"""
+# Enrolments before transfers, as the join locks them.
+_LOCK_ENROLMENTS = f"""
+SELECT 1 FROM enrolment e JOIN transfer t ON t.match_key = e.match_key AND t.origin_uai = e.uai
+JOIN ({_MINE}) mine ON mine.id = t.id ORDER BY e.match_key, e.uai FOR UPDATE OF e
+"""
+_COMPLETE = f"""
+UPDATE transfer t SET state = 'completed', state_changed_at = now(), completed_at = clock_timestamp(),
+    finished_at = coalesce(t.finished_at, clock_timestamp()), records = counted.records, cancel_requested = NULL,
+    due_at = NULL, lease_until = NULL, worker = NULL
+FROM ({_MINE}) mine
+JOIN unnest(%(ids)s::uuid[], %(records)s::integer[]) AS counted (id, records) USING (id)
+WHERE t.id = mine.id AND t.epoch = mine.epoch
+RETURNING t.*
+"""
+_NOTE_MOVED = """
+UPDATE enrolment e SET moved_at_revision = greatest(e.moved_at_revision, t.origin_revision)
+FROM transfer t WHERE t.id = ANY (%s) AND e.match_key = t.match_key AND e.uai = t.origin_uai
+"""
+_HOLD = f"""
+UPDATE transfer t SET state = 'held', reason = %(reason)s, detail = %(detail)s, state_changed_at = now(),
+    cancel_requested = NULL, due_at = clock_timestamp() + %(retry)s, lease_until = NULL, worker = NULL
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch
+RETURNING t.*
+"""
+_CANCEL = f"""
+UPDATE transfer t SET state = 'cancelled', reason = coalesce(t.cancel_requested, 'returned'), cancel_requested = NULL,
+    state_changed_at = now(), due_at = NULL, lease_until = NULL, worker = NULL
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch
+RETURNING t.*
+"""
+_POSTPONE = f"""
+UPDATE transfer t SET reason = %(reason)s, lease_until = NULL, worker = NULL,
+    due_at = clock_timestamp() + least(%(first)s * power(2, least(t.attempts, 20)), %(longest)s) * (0.5 + random() / 2)
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch
+"""
+
+
+class PostgresLedger:
+    """The ledger of one mover. Safe beside any number of others."""
+
+    def __init__(
+        self, database: Database, projection: Projection, clock: Clock, *, worker: str, lease: timedelta
+    ) -> None:
+        self._database = database
+        self._projection = projection
+        self._clock = clock
+        self._worker = worker
+        self._lease = lease
+
+    async def claim(self, limit: int) -> list[Claim]:
+        """Lease up to `limit` due transfers of one pair of establishments, raising their epoch.
+
+        Safe to call from any number of movers: SKIP LOCKED hides rows that another is claiming, and the raised epoch
+        makes every later write of the previous holder fail.
+        """
+        arguments = {"limit": limit, "worker": self._worker, "lease": self._lease}
+        async with self._database.begin() as tx, tx.cursor(row_factory=class_row(Claim)) as cursor:
+            await cursor.execute(_CLAIM, arguments)
+            return await cursor.fetchall()
+
+    async def renew(self, claims: Sequence[Claim]) -> bool:
+        """Make the lease last. False: some of the claims are another's by now."""
+        async with self._database.begin() as tx:
+            renewed = await (await tx.execute(_RENEW, _mine(claims) | {"lease": self._lease})).fetchall()
+        return len(renewed) == len(claims)
+
+    async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
+        """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
+        async with self._database.begin() as tx:
+            rows = await (await tx.execute(_ADVANCE, _mine(claims) | {"state": state, "finished": finished})).fetchall()
+        return {row[0] for row in rows if row[1]}
+
+    async def complete(self, claims: Mapping[Claim, int]) -> None:
+        """Both receipts are there: note the number of records, publish, and plan what may follow."""
+        mine = _mine(list(claims))
+        async with self._database.begin() as tx:
+            await tx.execute(_LOCK_ENROLMENTS, mine)
+            rows = await _changed(tx, _COMPLETE, mine | {"records": list(claims.values())})
+            await tx.execute(_NOTE_MOVED, ([row["id"] for row in rows],))
+            events = [_completed(row) for row in rows]
+            events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
+            await outbox.add(tx, [*events, *events_after], source=SOURCE, clock=self._clock)
+
+    async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
+        """Set the claims aside for this reason, until a fact changes or the reason's time to try again has come."""
+        await self._end(_HOLD, claims, {"reason": reason, "detail": detail, "retry": RETRIED_AFTER.get(reason)})
+
+    async def cancel(self, claims: Sequence[Claim]) -> None:
+        """End the claims whose cancellation was asked for; nothing of them is anywhere but at the origin."""
+        await self._end(_CANCEL, claims, {})
+
+    async def postpone(self, claims: Sequence[Claim], reason: Reason) -> None:
+        """Give the claims back, to be tried again later with growing delays."""
+        async with self._database.begin() as tx:
+            delays = {"reason": reason, "first": _FIRST_DELAY, "longest": _LONGEST_DELAY}
+            await tx.execute(_POSTPONE, _mine(claims) | delays)
+
+    async def _end(self, statement: str, claims: Sequence[Claim], arguments: dict[str, Any]) -> None:
+        async with self._database.begin() as tx:
+            rows = await _changed(tx, statement, _mine(claims) | arguments)
+            events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
+            await outbox.add(tx, [*map(event_of, rows), *events_after], source=SOURCE, clock=self._clock)
+
+
+def _mine(claims: Sequence[Claim]) -> dict[str, Any]:
+    return {"ids": [claim.id for claim in claims], "epochs": [claim.epoch for claim in claims]}
+
+
+async def _changed(tx: Connection, statement: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, arguments)
+        return await cursor.fetchall()
+
+
+def _completed(row: dict[str, Any]) -> TransferCompleted:
+    return TransferCompleted.model_validate(row | {"transfer_id": row["id"], "occurred_at": row["completed_at"]})

@@ -1,0 +1,36 @@
+"""What a mover can meet, named by what it does then."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from cpro_contracts.transfers import Reason
+from cpro_platform.errors import RetryableError
+
+
+class RecordsBusyError(RetryableError):
+    """Another transfer holds the records of a pupil there. It will end."""
+
+
+class PreflightError(Exception):
+    """This database must not be moved into or out of now, whoever the pupil is. The transfers are held."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class LandingRefusedError(Exception):
+    """The destination refuses some of the transfers; nothing was written. They are held, the others tried again."""
+
+    def __init__(self, reasons: Mapping[UUID, Reason]) -> None:
+        super().__init__(", ".join(sorted({str(reason) for reason in reasons.values()})))
+        self.reasons = reasons
+
+
+class SupersededError(Exception):
+    """A later epoch has taken some of the transfers over. The mover drops everything it has of them."""
+
+
+class RecordsChangedError(Exception):
+    """At the origin, the rows are not those that landed. Nothing was deleted; a person must look."""
