@@ -1,0 +1,68 @@
+"""What the API reads of an establishment's own database: its pupils' names and its receipts."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
+
+from cpro_tenant_db.catalogue import CATALOGUE, owner_of_row, rows_of_pupils
+from cpro_tenant_db.connections import TenantConnections
+from cpro_transfer.ports import FormerPupil, PupilName, Receipt
+
+_NAMES = "SELECT id AS pupil_id, family_name, first_name FROM pupil WHERE id = ANY (%s)"
+_RECEIPT = """
+SELECT transfer_id, direction, pupil_id, other_uai, tables, origin_opt_in, destination_opt_in, origin_import_id,
+    destination_import_id, written_at
+FROM transfer_receipt WHERE transfer_id = %s AND direction = %s
+"""
+# The manual: "Les élèves listés ci-dessous sont désactivés de votre établissement et leurs données sont
+# transférables."
+_FORMER = """
+SELECT p.id AS pupil_id, p.family_name, p.first_name, p.birth_date, p.division, p.leaving_date
+FROM pupil p
+WHERE NOT p.active AND p.records_moved_at IS NULL
+    AND (%(after_id)s::uuid IS NULL
+        OR (p.family_name, p.first_name, p.id) > (%(after_family)s, %(after_first)s, %(after_id)s))
+ORDER BY p.family_name, p.first_name, p.id LIMIT %(limit)s
+"""
+
+
+class TenantPupils:
+    """Reads one establishment's pupils, for its own administrator."""
+
+    def __init__(self, tenants: TenantConnections) -> None:
+        self._tenants = tenants
+
+    async def names(self, uai: str, pupil_ids: Sequence[UUID]) -> dict[UUID, PupilName]:
+        """The names of these pupils, as this establishment writes them."""
+        async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=class_row(PupilName)) as cursor:
+            await cursor.execute(_NAMES, (list(pupil_ids),))
+            return {name.pupil_id: name for name in await cursor.fetchall()}
+
+    async def receipt(self, uai: str, transfer_id: UUID, direction: str) -> Receipt | None:
+        """This establishment's receipt of a transfer: what left, or what arrived."""
+        async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=class_row(Receipt)) as cursor:
+            await cursor.execute(_RECEIPT, (transfer_id, direction))
+            return await cursor.fetchone()
+
+    async def former_pupils(self, uai: str, *, after: tuple[str, str, UUID] | None, limit: int) -> list[FormerPupil]:
+        """One page of the deactivated pupils whose records are still here, by name, with how many of each kind."""
+        async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_FORMER, {"after": list(after) if after else None, "limit": limit})
+            rows = await cursor.fetchall()
+            await cursor.execute(_counts(), {"pupil_ids": [row["pupil_id"] for row in rows]})
+            counts: dict[UUID, dict[str, int]] = {}
+            for counted in await cursor.fetchall():
+                counts.setdefault(counted["pupil_id"], {})[counted["kind"]] = counted["number"]
+        return [FormerPupil(**row, records=counts.get(row["pupil_id"], {})) for row in rows]
+
+
+def _counts() -> sql.Composed:
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL("""
+        SELECT {kind} AS kind, {owner} AS pupil_id, count(*) AS number
+        {rows} WHERE {owner} = ANY (%(pupil_ids)s) GROUP BY 2
+        """).format(kind=sql.Literal(table.name), owner=owner_of_row(table), rows=rows_of_pupils(table))
+        for table in CATALOGUE
+    )

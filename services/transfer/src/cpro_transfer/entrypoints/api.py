@@ -1,0 +1,188 @@
+"""The HTTP API: decode, ask, encode."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+
+from cpro_contracts import problems
+from cpro_platform.auth import AdministratorOf
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor
+from cpro_platform.http.problem_responses import language_of
+from cpro_tenant_db.errors import TenantUnknownError
+from cpro_transfer.bootstrap import Service
+from cpro_transfer.domain.explanation import Direction, Explanation, explain
+from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.entrypoints.models import (
+    ExplanationOut,
+    ReceiptOut,
+    ReceiptsOut,
+    TransferablePupilOut,
+    TransferOut,
+    TransferWithReceipts,
+    explanation_out,
+    transfer_out,
+    transferable_out,
+)
+from cpro_transfer.ports import Situation
+
+router = APIRouter(
+    prefix="/v1/establishments/{uai}", tags=["transfers"], responses=documented(problems.ESTABLISHMENT_UNKNOWN)
+)
+
+
+def create(service: Service) -> FastAPI:
+    """The service's application. Its lifespan opens and closes the service."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    return create_app(
+        title="CPro transfers",
+        service="transfer",
+        routers=[router],
+        authenticator=service.authenticator,
+        readiness=service.readiness,
+        metrics=service.metrics,
+        lifespan=lifespan,
+        state={"service": service},
+    )
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _language(request: Request) -> str:
+    return language_of(request.headers)
+
+
+Wired = Annotated[Service, Depends(_service)]
+Language = Annotated[str, Depends(_language)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
+
+
+@router.get("/transfers", summary="Les transferts de l'établissement, du plus récent au plus ancien")
+async def list_transfers(
+    uai: UaiPath,
+    service: Wired,
+    language: Language,
+    _: AdministratorOf,
+    direction: Direction,
+    status: TransferState | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[TransferOut]:
+    after = decode_cursor(cursor, types=[str, str])
+    position = (datetime.fromisoformat(str(after[0])), UUID(str(after[1]))) if after else None
+    found = await service.queries.transfers_of(uai, direction, state=status, after=position, limit=limit + 1)
+    page = found[:limit]
+    last = page[-1] if len(found) > limit else None
+    return Page(
+        items=await _in_words(service, uai, page, language),
+        next_cursor=encode_cursor(last.planned_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
+@router.get("/transfers/{transfer_id}", summary="Un transfert, avec les deux reçus",
+            responses=documented(problems.NOT_FOUND))  # fmt: skip
+async def read_transfer(
+    uai: UaiPath, transfer_id: UUID, service: Wired, language: Language, _: AdministratorOf
+) -> TransferWithReceipts:
+    transfer = await service.queries.transfer_of(uai, transfer_id)
+    if transfer is None:
+        raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
+    (summary,) = await _in_words(service, uai, [transfer], language)
+    receipts = await _receipts(service, transfer)
+    return TransferWithReceipts(**summary.model_dump(), receipts=receipts)
+
+
+@router.get("/pupils/{pupil_id}/transfer-explanation", summary="Pourquoi les données d'un élève attendent",
+            responses=documented(problems.NOT_FOUND))  # fmt: skip
+async def explain_pupil(
+    uai: UaiPath, pupil_id: UUID, service: Wired, language: Language, _: AdministratorOf
+) -> ExplanationOut:
+    situations = await service.queries.situations(uai, [pupil_id])
+    if pupil_id not in situations:
+        raise RefusedError(
+            problems.NOT_FOUND, "Cet élève n'est pas connu des transferts.", "This pupil is not known to transfers."
+        )
+    situation = situations[pupil_id]
+    explanation = _explained(service, uai, situation)
+    return explanation_out(pupil_id, explanation, names=situation.names, language=language)
+
+
+@router.get("/transferable-pupils", summary="Liste des élèves transférables (non automatisable)")
+async def list_transferable_pupils(
+    uai: UaiPath,
+    service: Wired,
+    language: Language,
+    _: AdministratorOf,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[TransferablePupilOut]:
+    after = decode_cursor(cursor, types=[str, str, str])
+    position = (str(after[0]), str(after[1]), UUID(str(after[2]))) if after else None
+    with _known_establishment():
+        found = await service.pupils.former_pupils(uai, after=position, limit=limit + 1)
+    page = found[:limit]
+    situations = await service.queries.situations(uai, [pupil.pupil_id for pupil in page])
+    explained = {pupil_id: _explained(service, uai, situation) for pupil_id, situation in situations.items()}
+    last = page[-1] if len(found) > limit else None
+    return Page(
+        items=[transferable_out(pupil, explained.get(pupil.pupil_id), language) for pupil in page],
+        next_cursor=encode_cursor(last.family_name, last.first_name, str(last.pupil_id)) if last else None,
+    )
+
+
+@contextmanager
+def _known_establishment() -> Iterator[None]:
+    try:
+        yield
+    except TenantUnknownError as unknown:
+        raise RefusedError(
+            problems.ESTABLISHMENT_UNKNOWN,
+            f"Aucun établissement {unknown.uai} n'utilise CPro.",
+            f"No establishment {unknown.uai} uses CPro.",
+        ) from unknown
+
+
+def _explained(service: Service, uai: str, situation: Situation) -> Explanation:
+    return explain(
+        uai,
+        situation.match_key,
+        situation.enrolments,
+        situation.opted_in,
+        situation.transfers,
+        now=service.clock.now(),
+    )
+
+
+async def _in_words(service: Service, uai: str, transfers: Sequence[Transfer], language: str) -> list[TransferOut]:
+    pupil_ids = [t.origin_pupil_id if t.origin_uai == uai else t.destination_pupil_id for t in transfers]
+    with _known_establishment():
+        pupils = await service.pupils.names(uai, [pupil_id for pupil_id in pupil_ids if pupil_id])
+    uais = {side for t in transfers for side in (t.origin_uai, t.destination_uai) if side}
+    names = await service.queries.names_of(sorted(uais))
+    return [transfer_out(uai, transfer, pupils=pupils, names=names, language=language) for transfer in transfers]
+
+
+async def _receipts(service: Service, transfer: Transfer) -> ReceiptsOut:
+    outgoing = await service.pupils.receipt(transfer.origin_uai, transfer.id, "outgoing")
+    incoming = (
+        await service.pupils.receipt(transfer.destination_uai, transfer.id, "incoming")
+        if transfer.destination_uai
+        else None
+    )
+    return ReceiptsOut(
+        outgoing=ReceiptOut.of(outgoing) if outgoing else None,
+        incoming=ReceiptOut.of(incoming) if incoming else None,
+    )

@@ -1,0 +1,193 @@
+"""What the API answers. Field descriptions are in French: the users of the API's documentation are the UI's authors."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from cpro_contracts.transfers import Reason
+from cpro_transfer.domain.explanation import Condition, Direction, Explanation, sentence
+from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.ports import FormerPupil, PupilName, Receipt
+
+
+class PupilOut(BaseModel):
+    """Un élève, tel que son établissement l'écrit."""
+
+    id: UUID
+    family_name: str | None = None
+    first_name: str | None = None
+
+    @classmethod
+    def of(cls, pupil_id: UUID, names: Mapping[UUID, PupilName]) -> "PupilOut":
+        """The pupil, with a name where this establishment's database has one."""
+        name = names.get(pupil_id)
+        return cls(
+            id=pupil_id,
+            family_name=name.family_name if name else None,
+            first_name=name.first_name if name else None,
+        )
+
+
+class EstablishmentOut(BaseModel):
+    """L'autre établissement."""
+
+    uai: str
+    name: str | None = None
+
+
+class TransferOut(BaseModel):
+    """Un transfert, vu de l'établissement qui le demande."""
+
+    id: UUID
+    direction: Direction
+    state: TransferState
+    reason: Reason | None = Field(default=None, description="Code de la liste fermée des raisons")
+    explanation: str | None = Field(default=None, description="La raison, en une phrase")
+    pupil: PupilOut
+    other_establishment: EstablishmentOut | None = Field(
+        default=None, description="Nommé seulement une fois le transfert prévu : les deux établissements l'ont activé"
+    )
+    planned_at: datetime
+    called_for_at: datetime = Field(description="Le dernier fait qui appelait ce transfert")
+    state_changed_at: datetime
+    finished_at: datetime | None = Field(default=None, description="Les deux reçus sont écrits")
+    completed_at: datetime | None = None
+    records: int | None = Field(default=None, description="Nombre d'enregistrements transférés")
+
+
+def transfer_out(
+    uai: str,
+    transfer: Transfer,
+    *,
+    pupils: Mapping[UUID, PupilName],
+    names: Mapping[str, str],
+    language: str,
+) -> TransferOut:
+    """A transfer as the establishment `uai` may see it."""
+    outgoing = transfer.origin_uai == uai
+    other = transfer.destination_uai if outgoing else transfer.origin_uai
+    pupil_id = transfer.origin_pupil_id if outgoing else transfer.destination_pupil_id
+    assert pupil_id is not None
+    return TransferOut(
+        id=transfer.id,
+        direction=Direction.OUTGOING if outgoing else Direction.INCOMING,
+        state=transfer.state,
+        reason=transfer.reason,
+        explanation=sentence(transfer.reason, language) if transfer.reason else None,
+        pupil=PupilOut.of(pupil_id, pupils),
+        other_establishment=EstablishmentOut(uai=other, name=names.get(other)) if other else None,
+        planned_at=transfer.planned_at,
+        called_for_at=transfer.called_for_at,
+        state_changed_at=transfer.state_changed_at,
+        finished_at=transfer.finished_at,
+        completed_at=transfer.completed_at,
+        records=transfer.records,
+    )
+
+
+class TableReceiptOut(BaseModel):
+    """Ce qui est parti ou arrivé d'une table."""
+
+    count: int
+    digest: str
+
+
+class ReceiptOut(BaseModel):
+    """Ce qu'un établissement peut prouver."""
+
+    tables: dict[str, TableReceiptOut]
+    origin_opt_in: dict[str, Any]
+    destination_opt_in: dict[str, Any]
+    origin_import_id: UUID | None
+    destination_import_id: UUID | None
+    written_at: datetime
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "ReceiptOut":
+        """The receipt without the ids of the rows."""
+        return cls(
+            tables={name: TableReceiptOut(count=t["count"], digest=t["digest"]) for name, t in receipt.tables.items()},
+            origin_opt_in=dict(receipt.origin_opt_in),
+            destination_opt_in=dict(receipt.destination_opt_in),
+            origin_import_id=receipt.origin_import_id,
+            destination_import_id=receipt.destination_import_id,
+            written_at=receipt.written_at,
+        )
+
+
+class ReceiptsOut(BaseModel):
+    """Les deux reçus : ils disent la même chose."""
+
+    outgoing: ReceiptOut | None = None
+    incoming: ReceiptOut | None = None
+
+
+class TransferWithReceipts(TransferOut):
+    """Un transfert avec ses reçus."""
+
+    receipts: ReceiptsOut
+
+
+class ExplanationOut(BaseModel):
+    """Pourquoi les données d'un élève ont été transférées, ou ne le sont pas encore."""
+
+    pupil_id: UUID
+    direction: Direction = Field(description="Du point de vue de l'établissement : départ ou arrivée")
+    code: Reason
+    explanation: str
+    since: datetime | None
+    conditions: dict[Condition, bool]
+    transfer_id: UUID | None = None
+    other_establishment: EstablishmentOut | None = None
+
+
+def explanation_out(
+    pupil_id: UUID, explanation: Explanation, *, names: Mapping[str, str], language: str
+) -> ExplanationOut:
+    """An explanation, in words."""
+    other = explanation.other_uai
+    return ExplanationOut(
+        pupil_id=pupil_id,
+        direction=explanation.direction,
+        code=explanation.reason,
+        explanation=sentence(explanation.reason, language),
+        since=explanation.since,
+        conditions=dict(explanation.conditions),
+        transfer_id=explanation.transfer.id if explanation.transfer else None,
+        other_establishment=EstablishmentOut(uai=other, name=names.get(other)) if other else None,
+    )
+
+
+class TransferablePupilOut(BaseModel):
+    """Un élève désactivé dont les données sont encore dans l'établissement."""
+
+    pupil: PupilOut
+    birth_date: date
+    division: str | None
+    leaving_date: date | None
+    records: dict[str, int] = Field(description="Nombre d'enregistrements par nature")
+    automatic: bool = Field(description="Un transfert automatique est attendu ou en cours : ne pas sélectionner")
+    code: Reason
+    explanation: str
+
+
+MANUAL_ONLY = frozenset({Reason.NO_INE, Reason.INE_NOT_TRUSTED, Reason.NOT_FROM_SIECLE, Reason.UNDONE})
+"""With these no transfer will ever happen by itself."""
+
+
+def transferable_out(pupil: FormerPupil, explanation: Explanation | None, language: str) -> TransferablePupilOut:
+    """A former pupil with what to expect. One whose departure has not reached the join yet is about to be known."""
+    reason = explanation.reason if explanation else Reason.IN_PROGRESS
+    return TransferablePupilOut(
+        pupil=PupilOut(id=pupil.pupil_id, family_name=pupil.family_name, first_name=pupil.first_name),
+        birth_date=pupil.birth_date,
+        division=pupil.division,
+        leaving_date=pupil.leaving_date,
+        records=dict(pupil.records),
+        automatic=reason not in MANUAL_ONLY,
+        code=reason,
+        explanation=sentence(reason, language),
+    )
