@@ -1,0 +1,188 @@
+"""Builds and wires the service. The only place that reads its configuration."""
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from enum import Flag, auto
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from psycopg.conninfo import conninfo_to_dict
+
+from cpro_contracts import topics
+from cpro_platform import migrations
+from cpro_platform.auth import Authenticator
+from cpro_platform.clock import Clock, SystemClock
+from cpro_platform.consuming import Consumer
+from cpro_platform.database import Database, create_database
+from cpro_platform.dead_letters import DeadLetters
+from cpro_platform.kafka import EventPublisher, ensure_topics
+from cpro_platform.metrics import Metrics
+from cpro_platform.object_store import ObjectStore
+from cpro_platform.outbox import Relay
+from cpro_platform.process import Background
+from cpro_platform.readiness import Readiness
+from cpro_platform.retry import backoff
+from cpro_platform.transience import is_transient
+from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.provisioning import schema_version
+from cpro_transfer.adapters.ledger import PostgresLedger
+from cpro_transfer.adapters.objects import RecordObjects
+from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.queries import TransferQueries
+from cpro_transfer.adapters.tenant_pupils import TenantPupils
+from cpro_transfer.adapters.tenant_records import TenantRecords
+from cpro_transfer.adapters.wake_ups import DueTransfers
+from cpro_transfer.config import Config
+from cpro_transfer.handlers.joining import on_events
+from cpro_transfer.handlers.moving import Mover
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+NAME = "cpro-transfer"
+JOIN_GROUP = "cpro-transfer-join"
+_TOPICS = (topics.PUPIL, topics.ESTABLISHMENT, topics.TRANSFER)
+
+
+class Work(Flag):
+    """What a process does besides answering: each can be a process of its own, any number of times."""
+
+    NOTHING = 0
+    JOIN = auto()
+    MOVE = auto()
+    RELAY = auto()
+    ALL = JOIN | MOVE | RELAY
+
+
+class Service:
+    """The service, wired. An async context manager that opens its connections, works, and closes them."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, metrics: Metrics | None = None, work: Work = Work.ALL
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.metrics = metrics or Metrics()
+        self.readiness = Readiness()
+        self.authenticator = Authenticator(config.oidc, self.clock)
+        self.background = Background(self.readiness)
+        self._work = work
+        self._worker = f"{socket.gethostname()}/{os.getpid()}"
+        self._log = structlog.get_logger()
+        self._opened = AsyncExitStack()
+        self._build()
+
+    def _build(self) -> None:
+        config = self.config
+        self._database = Database(config.database.conninfo, name=NAME, max_connections=config.database.max_connections)
+        self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
+        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
+        self._store = ObjectStore(config.object_store)
+        self._tenants = TenantConnections(
+            Directory(self._directory_database),
+            config.tenants.cluster_conninfos,
+            application_name=NAME,
+            max_open=config.tenants.max_open_connections,
+            idle_seconds=config.tenants.idle_seconds,
+        )
+        self._projection = Projection(settling_seconds=config.settling_seconds)
+        self._bell = DueTransfers(self._database, poll_seconds=config.poll_seconds)
+        self.queries = TransferQueries(self._database)
+        self.pupils = TenantPupils(self._tenants)
+        self.readiness.add_probe("database", self._database.ping)
+        self.readiness.add_probe("tenant-directory", self._directory_database.ping)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opening:
+            for database in (self._database, self._directory_database):
+                await database.open()
+                opening.push_async_callback(database.close)
+            opening.push_async_callback(self._store.close)
+            opening.push_async_callback(self._tenants.close)
+            opening.push_async_callback(self._publisher.stop)
+            opening.push_async_callback(self.background.stop)
+            self._start_work()
+            self._opened = opening.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._opened.aclose()
+
+    def mover(self) -> Mover:
+        """A mover of its own: any number may work side by side."""
+        lease = timedelta(seconds=self.config.lease_seconds)
+        return Mover(
+            PostgresLedger(self._database, self._projection, self.clock, worker=self._worker, lease=lease),
+            TenantRecords(
+                self._tenants,
+                schema_version=schema_version(),
+                idle_in_transaction_seconds=self.config.idle_in_transaction_seconds,
+            ),
+            RecordObjects(self._store),
+            batch_size=self.config.batch_pupils,
+            renew_seconds=self.config.lease_seconds / 3,
+        )
+
+    def _start_work(self) -> None:
+        if Work.RELAY in self._work:
+            self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
+        if Work.JOIN in self._work:
+            self.background.start("join", self._join().run)
+        if Work.MOVE in self._work:
+            self.background.start("wake-ups", self._bell.listen)
+            for number in range(self.config.concurrent_batches):
+                self.background.start(f"mover-{number}", partial(self._move_on, self.mover()))
+
+    def _join(self) -> Consumer:
+        facts = PostgresFacts(self._database, self._projection, self.clock)
+        return Consumer(
+            self.config.kafka.bootstrap_servers,
+            group=JOIN_GROUP,
+            topics=[topics.PUPIL, topics.ESTABLISHMENT],
+            handle=partial(on_events, facts=facts),
+            dead_letters=DeadLetters(self._publisher, group=JOIN_GROUP, clock=self.clock),
+            batch_size=self.config.join_batch_messages,
+            readiness=self.readiness,
+            session_timeout_seconds=self.config.consumer_session_seconds,
+        )
+
+    async def _move_on(self, mover: Mover) -> None:
+        """Move what is due until cancelled. Waits out a transfer database that is away."""
+        delays = backoff(longest_seconds=10)
+        while True:
+            try:
+                claimed = await mover.move_next()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self.readiness.not_ready("mover", type(error).__name__)
+                self._log.warning("mover.waiting", error=type(error).__name__)
+                await asyncio.sleep(next(delays))
+                continue
+            self.readiness.ready("mover")
+            delays = backoff(longest_seconds=10)
+            if not claimed:
+                await self._bell.wait()
+
+
+async def prepare(config: Config) -> None:
+    """Create the service's database, topics and bucket where absent, and bring the schema to the newest.
+
+    Safe to repeat.
+    """
+    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
+    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
+    await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)
+    store = ObjectStore(config.object_store)
+    try:
+        await store.ensure_bucket()
+    finally:
+        await store.close()

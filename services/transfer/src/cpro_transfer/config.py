@@ -1,0 +1,42 @@
+"""The settings of this service: `CPRO_TRANSFER_…`."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from cpro_platform.config import (
+    DatabaseSettings,
+    HttpSettings,
+    KafkaSettings,
+    ObjectStoreSettings,
+    OidcSettings,
+    TelemetrySettings,
+    TenantSettings,
+    settings_of,
+)
+
+
+class Config(BaseSettings):
+    """Read from the environment (`CPRO_TRANSFER_DATABASE__URL`), or built in code with keyword arguments."""
+
+    model_config = settings_of("transfer")
+
+    database: DatabaseSettings
+    tenants: TenantSettings
+    kafka: KafkaSettings
+    object_store: ObjectStoreSettings
+    oidc: OidcSettings
+    http: HttpSettings = HttpSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    settling_seconds: float = Field(default=0, ge=0)
+    """How long a planned transfer waits, so that a school can correct a mistaken import."""
+    batch_pupils: int = Field(default=50, gt=0)
+    """How many pupils of one pair of establishments move together."""
+    concurrent_batches: int = Field(default=2, gt=0)
+    lease_seconds: float = Field(default=30, gt=0)
+    idle_in_transaction_seconds: float = Field(default=10, gt=0)
+    """Shorter than the lease: the server ends the transaction of a mover that sleeps through it."""
+    poll_seconds: float = Field(default=1, gt=0)
+    """How long a due transfer whose notification was lost waits at most."""
+    join_batch_messages: int = Field(default=500, gt=0)
+    consumer_session_seconds: float = Field(default=30, gt=0)
