@@ -1,0 +1,45 @@
+"""`cpro-settings api | relay | migrate`."""
+
+import asyncio
+
+import typer
+
+from cpro_platform import logs, tracing
+from cpro_platform.process import run_until_stopped, serve
+from cpro_settings.bootstrap import NAME, Service, prepare
+from cpro_settings.config import Config
+from cpro_settings.entrypoints.api import create
+
+app = typer.Typer(help="The establishment sheet and the transfer opt-in.", no_args_is_help=True)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    config = _configured()
+    serve(create(Service(config, background=False)), config.http)
+
+
+@app.command()
+def relay() -> None:
+    """Publish this service's events, and what was left in the tenants' outboxes."""
+    config = _configured()
+
+    async def work() -> None:
+        async with Service(config) as service:
+            await service.background.wait()
+
+    run_until_stopped(work)
+
+
+@app.command()
+def migrate() -> None:
+    """Create the database and the topic where absent, and bring the schema to the newest."""
+    asyncio.run(prepare(_configured()))
+
+
+def _configured() -> Config:
+    config = Config()
+    logs.configure(config.telemetry, service=NAME)
+    tracing.configure(NAME)
+    return config

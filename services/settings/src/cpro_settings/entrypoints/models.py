@@ -1,0 +1,164 @@
+"""The bodies of requests and answers."""
+
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from cpro_contracts.establishments import RosterSource
+from cpro_contracts.identifiers import Uai
+from cpro_settings.domain.opt_in import Choice, OptIn
+from cpro_settings.domain.sheet import Change, StoredSheet, missing_fields
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "name": "Lycée professionnel Jean-Jaurès",
+    "email": "ce.0752387m@ac-paris.fr",
+    "street": "1 rue de l'École",
+    "postcode": "75012",
+    "city": "Paris",
+    "telephone": "01 23 45 67 89",
+    "head": "Mme Dupont",
+    "academy": "Paris",
+}
+# Long enough to be no rule of the sheet: those are in the domain, so that all errors come at once and in words.
+_Typed = Annotated[str | None, Field(max_length=10_000)]
+
+
+class SheetIn(BaseModel):
+    """The sheet as it is typed. A field that is empty, null or absent is cleared."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: _Typed = None
+    email: _Typed = None
+    street: _Typed = None
+    postcode: _Typed = None
+    city: _Typed = None
+    telephone: _Typed = None
+    head: _Typed = None
+    academy: _Typed = None
+
+    def typed(self) -> dict[str, str | None]:
+        """What was typed, by field."""
+        return self.model_dump()
+
+
+class ReadyFor(BaseModel):
+    """What the sheet already suffices for."""
+
+    user_creation: bool
+    passport_export: bool
+
+
+class SheetOut(BaseModel):
+    """The sheet of an establishment. `missing_fields` says what keeps it from being ready."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "uai": "0752387M",
+                    **_EXAMPLE,
+                    "changed_at": "2026-09-01T08:00:00Z",
+                    "changed_by": "administrateur-0752387M",
+                    "ready_for": {"user_creation": True, "passport_export": True},
+                    "missing_fields": [],
+                }
+            ]
+        }
+    )
+
+    uai: Uai
+    name: str | None
+    email: str | None
+    street: str | None
+    postcode: str | None
+    city: str | None
+    telephone: str | None
+    head: str | None
+    academy: str | None
+    changed_at: AwareDatetime | None
+    changed_by: str | None
+    ready_for: ReadyFor
+    missing_fields: list[str]
+
+    @classmethod
+    def of(cls, stored: StoredSheet) -> Self:
+        """What is answered for a stored sheet."""
+        missing = missing_fields(stored.sheet)
+        return cls(
+            uai=stored.uai,
+            **stored.sheet.values(),
+            changed_at=stored.changed_at,
+            changed_by=stored.changed_by,
+            ready_for=ReadyFor(user_creation=not missing, passport_export=not missing),
+            missing_fields=list(missing),
+        )
+
+
+class FieldChange(BaseModel):
+    """What a field was and what it became."""
+
+    before: str | None
+    after: str | None
+
+
+class ChangeOut(BaseModel):
+    """One saved version of the sheet."""
+
+    version: int
+    changed_at: AwareDatetime
+    changed_by: str
+    fields: dict[str, FieldChange]
+
+    @classmethod
+    def of(cls, change: Change) -> Self:
+        """What is answered for an entry of the history."""
+        fields = {name: FieldChange(before=before, after=after) for name, (before, after) in change.fields.items()}
+        return cls(version=change.version, changed_at=change.changed_at, changed_by=change.changed_by, fields=fields)
+
+
+class TransferSettingsIn(BaseModel):
+    """The administrator's choice."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"enabled": True, "roster_source": "siecle"}]}
+    )
+
+    enabled: bool = Field(strict=True)
+    roster_source: RosterSource
+
+    def choice(self) -> Choice:
+        """The choice, as the domain knows it."""
+        return Choice(self.enabled, self.roster_source)
+
+
+class TransferSettingsOut(BaseModel):
+    """The choice in force, when it was made and by whom."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "enabled": True,
+                    "roster_source": "siecle",
+                    "changed_at": "2026-09-01T08:00:00Z",
+                    "changed_by": "administrateur-0752387M",
+                }
+            ]
+        }
+    )
+
+    enabled: bool
+    roster_source: RosterSource
+    changed_at: AwareDatetime | None
+    changed_by: str | None
+
+    @classmethod
+    def of(cls, opt_in: OptIn) -> Self:
+        """What is answered for an opt-in."""
+        return cls(
+            enabled=opt_in.choice.enabled,
+            roster_source=opt_in.choice.roster_source,
+            changed_at=opt_in.changed_at,
+            changed_by=opt_in.changed_by,
+        )

@@ -1,0 +1,33 @@
+"""What this service refuses, besides what every service does."""
+
+from cpro_contracts import problems
+from cpro_contracts.problems import ProblemCode
+from cpro_platform.errors import RefusedError
+from cpro_settings.domain.fields import FieldError
+
+INVALID_SHEET = ProblemCode(
+    "invalid_sheet", 422, "La fiche de l'établissement contient des erreurs", "The establishment sheet has errors"
+)
+
+
+def establishment_unknown(uai: str) -> RefusedError:
+    """There is no tenant of this UAI."""
+    return RefusedError(
+        problems.ESTABLISHMENT_UNKNOWN,
+        f"L'établissement {uai} n'est pas ouvert dans CPro.",
+        f"Establishment {uai} is not set up in CPro.",
+    )
+
+
+def invalid_sheet(errors: tuple[FieldError, ...]) -> RefusedError:
+    """Every field that is wrong, in the user's language."""
+    described = [
+        {"field": error.field, "code": error.code, "message_fr": error.message_fr, "message_en": error.message_en}
+        for error in errors
+    ]
+    return RefusedError(
+        INVALID_SHEET,
+        "Corrigez les champs indiqués puis validez de nouveau.",
+        "Correct these fields, then save again.",
+        errors=described,
+    )
