@@ -8,9 +8,9 @@ from typing import Protocol, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
 from cpro_contracts.envelope import Envelope
 from cpro_contracts.topics import Topic
-
 from cpro_platform.retry import backoff
 
 Header = tuple[str, bytes]
@@ -85,21 +85,32 @@ class EventPublisher:
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap_servers,
-                    client_id=self._client_id,
-                    acks="all",
-                    enable_idempotence=True,
-                    request_timeout_ms=self._request_timeout_ms,
-                    linger_ms=0,
-                )
+                starting = asyncio.create_task(self._start())
                 try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
+                    await asyncio.shield(starting)
+                except asyncio.CancelledError:
+                    # Cancelled while it connects, aiokafka would lose the connection: let it finish, `stop` closes it.
+                    await asyncio.gather(starting, return_exceptions=True)
                     raise
-                self._producer = producer
+                return starting.result()
             return self._producer
+
+    async def _start(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=self._request_timeout_ms,
+            linger_ms=0,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        return producer
 
 
 async def ensure_topics(bootstrap_servers: str, topics: Iterable[Topic], *, replication_factor: int = 1) -> None:
