@@ -10,10 +10,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+from cpro_contracts import problems
 from cpro_platform import crash_points
 from cpro_platform.clock import Clock
 from cpro_platform.errors import RefusedError
@@ -28,6 +29,7 @@ from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
 from cpro_siecle_import.ports import (
     Applied,
+    Establishments,
     Exports,
     Jobs,
     Lines,
@@ -51,6 +53,7 @@ async def receive_upload(
     mode: Mode,
     force: bool,
     by: str,
+    establishments: Establishments,
     jobs: Jobs,
     uploads: UploadStore,
     clock: Clock,
@@ -58,8 +61,14 @@ async def receive_upload(
     """Store an upload and ask for its import; or return the import that this very file already is.
 
     Raises:
-        RefusedError: nothing was sent.
+        RefusedError: nothing was sent, or the school has no database here.
     """
+    if not await establishments.known(uai):
+        raise RefusedError(
+            problems.ESTABLISHMENT_UNKNOWN,
+            f"L'établissement {uai} n'a pas de base dans CPro ; contactez l'assistance.",
+            f"Establishment {uai} has no database in CPro; contact support.",
+        )
     job_id = uuid4()
     upload = await uploads.keep(f"{uai}/{job_id}", chunks)
     if not upload.size:
@@ -148,7 +157,7 @@ async def found(uai: str, job_id: UUID, *, jobs: Jobs) -> Job:
 class ImportRules:
     """What an operator may set. After `max_attempts` deaths of its worker a job is given up."""
 
-    guard: GuardLimits = GuardLimits()
+    guard: GuardLimits = field(default_factory=GuardLimits)
     max_attempts: int = 5
 
 

@@ -76,6 +76,13 @@ class Exports(Protocol):
         """
 
 
+class Establishments(Protocol):
+    """Which establishments there are."""
+
+    async def known(self, uai: str) -> bool:
+        """Whether the establishment has a database here."""
+
+
 class UploadStore(Protocol):
     """Where uploads wait for a worker."""
 
@@ -209,7 +216,9 @@ class StoredChange:
 class Findings(Protocol):
     """What is said of the lines of an import."""
 
-    async def findings(self, uai: str, import_id: UUID, *, after: int, limit: int) -> Sequence[StoredFinding]:
+    async def findings(
+        self, uai: str, import_id: UUID, *, severity: str | None, after: int, limit: int
+    ) -> Sequence[StoredFinding]:
         """Rejections and warnings in the order of the file."""
 
     async def changes(

@@ -32,6 +32,7 @@ from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_siecle_import.ports import Applied, Planned, StoredChange, StoredFinding
 from cpro_tenant_db.catalogue import CATALOGUE, RecordTable
 from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 
@@ -45,6 +46,17 @@ _EVENT_TYPES: Mapping[str, type[PupilEvent]] = {
     "deactivated": PupilDeactivated,
     "withdrawn": PupilWithdrawn,
 }
+
+
+class DirectoryEstablishments:
+    """See `ports.Establishments`."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    async def known(self, uai: str) -> bool:
+        """Whether the establishment has a database here."""
+        return await self._directory.find(uai) is not None
 
 
 class TenantRosters:
@@ -94,7 +106,9 @@ class TenantRosters:
         """See `TenantOutbox.publish`."""
         return await self._outbox.publish(uai, note)
 
-    async def findings(self, uai: str, import_id: UUID, *, after: int, limit: int) -> Sequence[StoredFinding]:
+    async def findings(
+        self, uai: str, import_id: UUID, *, severity: str | None, after: int, limit: int
+    ) -> Sequence[StoredFinding]:
         """Rejections and warnings of an import, in the order of the file."""
         async with (
             self._tenants.begin(uai) as tx,
@@ -103,9 +117,12 @@ class TenantRosters:
             await cursor.execute(
                 """
                 SELECT ordinal, severity, code, line, siecle_id, family_name, first_name, ine, found
-                FROM siecle_import_finding WHERE import_id = %s AND ordinal > %s ORDER BY ordinal LIMIT %s
+                FROM siecle_import_finding
+                WHERE import_id = %(import_id)s AND ordinal > %(after)s
+                    AND (%(severity)s::text IS NULL OR severity = %(severity)s)
+                ORDER BY ordinal LIMIT %(limit)s
                 """,
-                (import_id, after, limit),
+                {"import_id": import_id, "after": after, "severity": severity, "limit": limit},
             )
             return await cursor.fetchall()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cpro_contracts.identifiers import parse_uai
 
+from cpro_contracts.identifiers import parse_uai
 from cpro_test_support.siecle_samples.files import EXPORTED_AT, XML_NAME, siecle_xml, zipped
 from cpro_test_support.siecle_samples.pupils import generate_pupils
 

@@ -110,7 +110,7 @@ def generate_pupils(
             sex=sex,
             division=_division(index // classes_of),
             groups=(f"GR{index % 6 + 1}",) if random.random() < 0.5 else (),
-            entry_date=date(school_year, 9, 1),
+            entry_date=date(school_year - 1, 9, 1),
             school_number=str(100 + index),
             repeating=random.random() < 0.06,
         )

@@ -1,0 +1,168 @@
+"""Builds and wires the service. The only place that reads its configuration."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from enum import Flag, auto
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict
+
+from cpro_contracts import topics
+from cpro_platform import migrations
+from cpro_platform.auth import Authenticator
+from cpro_platform.clock import Clock, SystemClock
+from cpro_platform.database import Database, create_database
+from cpro_platform.kafka import EventPublisher, ensure_topics
+from cpro_platform.metrics import Metrics
+from cpro_platform.object_store import ObjectStore
+from cpro_platform.outbox import Relay
+from cpro_platform.process import Background
+from cpro_platform.readiness import Readiness
+from cpro_siecle_import.adapters.exports import StoredExports
+from cpro_siecle_import.adapters.kafka import import_worker
+from cpro_siecle_import.adapters.packaging import ExpansionLimits
+from cpro_siecle_import.adapters.postgres import PostgresJobs
+from cpro_siecle_import.adapters.roster import DirectoryEstablishments, TenantRosters
+from cpro_siecle_import.adapters.uploads import S3Uploads
+from cpro_siecle_import.config import Config
+from cpro_siecle_import.domain.guard import GuardLimits
+from cpro_siecle_import.handlers import ImportRules
+from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.tenant_outbox import TenantOutbox
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+NAME = "cpro-siecle-import"
+_TOPICS = (topics.SIECLE_IMPORT_JOBS, topics.SIECLE_IMPORT, topics.PUPIL)
+
+
+class Work(Flag):
+    """What a process does besides answering: each can be a process of its own, any number of times."""
+
+    NOTHING = 0
+    IMPORT = auto()
+    RELAY = auto()
+    ALL = IMPORT | RELAY
+
+
+class Service:
+    """The service, wired. An async context manager that opens its connections, works, and closes them."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, metrics: Metrics | None = None, work: Work = Work.ALL
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.metrics = metrics or Metrics()
+        self.readiness = Readiness()
+        self.authenticator = Authenticator(config.oidc, self.clock)
+        self.background = Background(self.readiness)
+        self._work = work
+        self._opened = AsyncExitStack()
+        self._build()
+
+    def _build(self) -> None:
+        config = self.config
+        self._database = Database(config.database.conninfo, name=NAME, max_connections=config.database.max_connections)
+        self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
+        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
+        self._store = ObjectStore(config.object_store)
+        directory = Directory(self._directory_database)
+        self._tenants = TenantConnections(
+            directory,
+            config.tenants.cluster_conninfos,
+            application_name=NAME,
+            max_open=config.tenants.max_open_connections,
+            idle_seconds=config.tenants.idle_seconds,
+        )
+        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self.establishments = DirectoryEstablishments(directory)
+        self.jobs = PostgresJobs(self._database, self.clock)
+        self.uploads = S3Uploads(self._store)
+        self.exports = StoredExports(self.uploads, _expansion_limits(config))
+        self.rosters = TenantRosters(
+            self._tenants,
+            self._tenant_outbox,
+            config.secret,
+            self.clock,
+            lock_timeout_seconds=config.lock_timeout_seconds,
+        )
+        self.rules = ImportRules(_guard_limits(config), config.max_attempts)
+        self.readiness.add_probe("database", self._database.ping)
+        self.readiness.add_probe("tenant-directory", self._directory_database.ping)
+        self.readiness.add_probe("object-store", self._store.ping)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opening:
+            for database in (self._database, self._directory_database):
+                await database.open()
+                opening.push_async_callback(database.close)
+            opening.push_async_callback(self._store.close)
+            opening.push_async_callback(self._tenants.close)
+            opening.push_async_callback(self._publisher.stop)
+            opening.push_async_callback(self.background.stop)
+            self._start_work()
+            self._opened = opening.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._opened.aclose()
+
+    async def run_worker(self) -> None:
+        """Import what is asked for until cancelled, and look after what dead workers left behind."""
+        worker = import_worker(
+            self.config.kafka.bootstrap_servers,
+            publisher=self._publisher,
+            session_timeout_seconds=self.config.consumer_session_seconds,
+            jobs=self.jobs,
+            rosters=self.rosters,
+            exports=self.exports,
+            clock=self.clock,
+            rules=self.rules,
+            readiness=self.readiness,
+        )
+        await worker.run()
+
+    async def run_relay(self) -> None:
+        """Publish this service's own outbox until cancelled."""
+        await Relay(self._database, self._publisher, self.readiness).run()
+
+    def _start_work(self) -> None:
+        if Work.RELAY in self._work:
+            self.background.start("relay", self.run_relay)
+            self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
+        if Work.IMPORT in self._work:
+            self.background.start("worker", self.run_worker)
+
+
+async def prepare(config: Config) -> None:
+    """Create the service's database, topics and bucket where absent, and bring the schema to the newest.
+
+    Safe to repeat.
+    """
+    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
+    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
+    await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)
+    store = ObjectStore(config.object_store)
+    try:
+        await store.ensure_bucket()
+    finally:
+        await store.close()
+
+
+def _expansion_limits(config: Config) -> ExpansionLimits:
+    return ExpansionLimits(max_xml_bytes=config.max_xml_bytes, max_ratio=config.max_expansion_ratio)
+
+
+def _guard_limits(config: Config) -> GuardLimits:
+    return GuardLimits(
+        deactivated_share=config.guard_deactivated_share,
+        first_import_deactivated_share=config.guard_first_import_deactivated_share,
+        present_share=config.guard_present_share,
+        at_least=config.guard_at_least_pupils,
+    )

@@ -1,0 +1,278 @@
+"""The HTTP API: decode, call one handler, encode."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.datastructures import UploadFile
+
+from cpro_contracts import problems
+from cpro_platform.auth import AdministratorOf
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor
+from cpro_siecle_import import errors, handlers
+from cpro_siecle_import.bootstrap import Service
+from cpro_siecle_import.domain.findings import Severity
+from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode
+from cpro_siecle_import.entrypoints import rejections_csv
+from cpro_siecle_import.entrypoints.models import ChangeOut, FindingOut, ImportOut
+
+_READ_BYTES = 256 * 1024
+_CSV_ROWS_AT_A_TIME = 1_000
+_CSV = "text/csv"
+_ANY_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/zip": _ANY_BYTES,
+            "application/xml": _ANY_BYTES,
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _ANY_BYTES["schema"]}}
+            },
+        },
+    }
+}
+_UNKNOWN = documented(errors.IMPORT_UNKNOWN)
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+def create(service: Service) -> FastAPI:
+    """The service's application. Its lifespan opens and closes the service."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    return create_app(
+        title="CPro SIECLE import",
+        service="siecle-import",
+        routers=[_uploads(service.config.max_upload_bytes), router],
+        authenticator=service.authenticator,
+        readiness=service.readiness,
+        metrics=service.metrics,
+        lifespan=lifespan,
+        state={"service": service},
+    )
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Wired = Annotated[Service, Depends(_service)]
+
+
+async def _job(_: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> Job:
+    return await handlers.found(uai, import_id, jobs=service.jobs)
+
+
+FoundJob = Annotated[Job, Depends(_job)]
+
+router = APIRouter(prefix="/v1/establishments/{uai}/siecle-imports", tags=["siecle-imports"])
+
+
+def _uploads(max_upload_bytes: int) -> APIRouter:
+    """The one route whose body may be large: it is counted while it is read."""
+    uploads = APIRouter(prefix="/v1/establishments/{uai}/siecle-imports", tags=["siecle-imports"])
+    uploads.add_api_route(
+        "",
+        upload,
+        methods=["POST"],
+        status_code=202,
+        max_body_size=max_upload_bytes,
+        openapi_extra=_BODY,
+        responses=documented(
+            problems.ESTABLISHMENT_UNKNOWN,
+            problems.PAYLOAD_TOO_LARGE,
+            problems.INVALID_REQUEST,
+            problems.INVALID_UAI,
+            errors.UPLOAD_EMPTY,
+            errors.UPLOAD_FIELD_MISSING,
+        ),
+    )
+    return uploads
+
+
+async def upload(
+    *,
+    principal: AdministratorOf,
+    uai: UaiPath,
+    request: Request,
+    response: Response,
+    service: Wired,
+    mode: Mode = Mode.APPLY,
+    force: Annotated[bool, Query(description="Refaire l'import même si ce fichier a déjà été déposé")] = False,
+) -> ImportOut:
+    """Dépose le fichier des élèves (zip ou XML). `mode=preview` montre d'abord ce que l'import ferait."""
+    job = await handlers.receive_upload(
+        uai,
+        _chunks(request),
+        mode=mode,
+        force=force,
+        by=principal.subject,
+        establishments=service.establishments,
+        jobs=service.jobs,
+        uploads=service.uploads,
+        clock=service.clock,
+    )
+    response.headers["Location"] = f"/v1/establishments/{uai}/siecle-imports/{job.id}"
+    return ImportOut.of(job, service.clock.now())
+
+
+@router.get("")
+async def list_imports(
+    _: AdministratorOf, uai: UaiPath, service: Wired, cursor: str | None = None, limit: Limit = 50
+) -> Page[ImportOut]:
+    """Les imports de l'établissement, du plus récent au plus ancien."""
+    jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
+    page, now = jobs[:limit], service.clock.now()
+    return Page(
+        items=[ImportOut.of(job, now) for job in page],
+        next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
+    )
+
+
+@router.get("/{import_id}", responses=_UNKNOWN)
+async def read_import(_: AdministratorOf, job: FoundJob, service: Wired) -> ImportOut:
+    """Où en est un import : état, progression, chiffres, refus ou raisons d'attendre une confirmation."""
+    return ImportOut.of(job, service.clock.now())
+
+
+@router.get("/{import_id}/events", response_class=EventSourceResponse, responses=_UNKNOWN)
+async def follow_import(_: AdministratorOf, job: FoundJob, service: Wired) -> AsyncIterator[ServerSentEvent]:
+    """La progression au fil de l'eau, jusqu'à la fin de l'import ou jusqu'à ce qu'il attende une confirmation."""
+    sent = None
+    current: Job | None = job
+    while current is not None:
+        if current.revision != sent:
+            sent = current.revision
+            shown = ImportOut.of(current, service.clock.now())
+            yield ServerSentEvent(event="progress", id=str(sent), data=shown.model_dump(mode="json"))
+        if current.state in AT_REST:
+            return
+        await asyncio.sleep(service.config.progress_interval_seconds)
+        current = await service.jobs.find(job.uai, job.id)
+
+
+@router.get(
+    "/{import_id}/rejections",
+    response_model=Page[FindingOut],
+    responses=_UNKNOWN | {200: {"content": {_CSV: {"schema": {"type": "string"}}}}},
+)
+async def list_rejections(
+    *,
+    _: AdministratorOf,
+    job: FoundJob,
+    request: Request,
+    service: Wired,
+    severity: Severity | None = None,
+    cursor: str | None = None,
+    limit: Limit = 200,
+) -> Page[FindingOut] | Response:
+    """Les élèves rejetés et les avertissements : en JSON par pages, ou en CSV complet (`Accept: text/csv`)."""
+    if _CSV in request.headers.get("accept", ""):
+        headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'}
+        return StreamingResponse(
+            _csv_lines(service, job, severity), media_type=f"{_CSV}; charset=utf-8", headers=headers
+        )
+    position = decode_cursor(cursor, types=(int,))
+    found = await service.rosters.findings(
+        job.uai, job.id, severity=severity, after=int(position[0]) if position else 0, limit=limit + 1
+    )
+    page = found[:limit]
+    return Page(
+        items=[FindingOut.of(finding) for finding in page],
+        next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
+    )
+
+
+@router.get("/{import_id}/changes", responses=_UNKNOWN)
+async def list_changes(
+    *,
+    _: AdministratorOf,
+    job: FoundJob,
+    service: Wired,
+    kind: Literal["created", "updated", "deactivated", "reactivated"] | None = None,
+    cursor: str | None = None,
+    limit: Limit = 200,
+) -> Page[ChangeOut]:
+    """Ce que l'import change, ou changerait une fois confirmé, élève par élève."""
+    position = decode_cursor(cursor, types=(int,))
+    found = await service.rosters.changes(
+        job.uai, job.id, kind=kind, after=int(position[0]) if position else 0, limit=limit + 1
+    )
+    page = found[:limit]
+    return Page(
+        items=[ChangeOut.of(change) for change in page],
+        next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
+    )
+
+
+@router.post(
+    "/{import_id}/confirm",
+    status_code=202,
+    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_AWAITING_CONFIRMATION),
+)
+async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+    """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
+    job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
+    return ImportOut.of(job, service.clock.now())
+
+
+@router.post(
+    "/{import_id}/cancel", status_code=202, responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE)
+)
+async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+    """Annule un import qui n'est pas terminé. En cours, il s'arrête à sa prochaine étape s'il est temps."""
+    job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
+    return ImportOut.of(job, service.clock.now())
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The file, from a raw body or from the form field `file`."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async for chunk in request.stream():
+            yield chunk
+        return
+    async with request.form(max_files=1, max_fields=10) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise RefusedError(
+                errors.UPLOAD_FIELD_MISSING,
+                "Le formulaire n'a pas de fichier dans le champ « file ».",
+                "The form has no file in its field “file”.",
+            )
+        while chunk := await file.read(_READ_BYTES):
+            yield chunk
+
+
+async def _csv_lines(service: Service, job: Job, severity: Severity | None) -> AsyncIterator[str]:
+    yield rejections_csv.header()
+    after = 0
+    while found := await service.rosters.findings(
+        job.uai, job.id, severity=severity, after=after, limit=_CSV_ROWS_AT_A_TIME
+    ):
+        yield rejections_csv.rows(found)
+        after = found[-1].ordinal
+
+
+def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
+    position = decode_cursor(cursor, types=(str, str))
+    if position is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
+    except ValueError:
+        raise RefusedError(
+            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
+        ) from None

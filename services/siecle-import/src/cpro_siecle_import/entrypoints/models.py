@@ -1,0 +1,214 @@
+"""The bodies of answers."""
+
+from datetime import date, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from cpro_siecle_import.domain import findings, refusals
+from cpro_siecle_import.domain.guard import SENTENCES, StopReason
+from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
+from cpro_siecle_import.ports import StoredChange, StoredFinding
+
+_ID = "2f0b6c1e-6f0a-4b0e-9d51-0a2f7c8e4d11"
+_COUNTS: dict[str, JsonValue] = {
+    "present": 1482, "created": 412, "updated": 37, "deactivated": 380, "reactivated": 2, "unchanged": 1031,
+    "not_arrived": 3, "ignored": 1, "rejected": 2, "warnings": 44,
+}  # fmt: skip
+
+
+class CountsOut(BaseModel):
+    """The figures of an import, in pupils; `warnings` in remarks."""
+
+    present: int = Field(description="Élèves présents d'après le fichier")
+    created: int
+    updated: int
+    deactivated: int
+    reactivated: int
+    unchanged: int
+    not_arrived: int = Field(description="Ni classe ni date de sortie : rien n'est changé pour eux")
+    ignored: int = Field(description="Sortis que l'établissement ne connaissait pas")
+    rejected: int
+    warnings: int
+
+    @classmethod
+    def of(cls, counts: Counts) -> Self:
+        """What is answered for the figures."""
+        return cls(**{name: getattr(counts, name) for name in Counts.__dataclass_fields__})
+
+
+class ProgressOut(BaseModel):
+    """How far the import is. Bytes are those of the XML; what can't be known yet is null."""
+
+    phase: Phase
+    bytes_read: int
+    bytes_expected: int | None
+    pupils_read: int
+    pupils_per_second: float | None = None
+    seconds_left: float | None = Field(default=None, description="Estimation du temps de lecture restant")
+
+
+class ReasonOut(BaseModel):
+    """Why an import waits for a confirmation."""
+
+    code: StopReason
+    sentence: str
+
+
+class RefusalOut(BaseModel):
+    """Why a file was refused: a stable code, and what was found, what was expected and what to do."""
+
+    code: str
+    title: str
+    detail: str
+
+
+class ImportOut(BaseModel):
+    """An import of the pupil file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID, "uai": "0752387M", "mode": "apply", "state": "completed",
+                    "progress": {
+                        "phase": "done", "bytes_read": 1280334, "bytes_expected": 1280334, "pupils_read": 1868,
+                    },
+                    "file_sha256": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+                    "file_bytes": 61204, "school_year": 2026, "exported_at": "2026-09-15T18:30:12",
+                    "reference_date": "2026-09-15", "counts": _COUNTS, "awaiting": [], "refusal": None,
+                    "requested_by": "administrateur-0752387M", "requested_at": "2026-09-16T07:02:11Z",
+                    "started_at": "2026-09-16T07:02:11Z", "finished_at": "2026-09-16T07:02:13Z",
+                    "confirmed_by": None, "confirmed_at": None, "cancel_requested": False,
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    id: UUID
+    uai: str
+    mode: Mode
+    state: State
+    progress: ProgressOut
+    file_sha256: str
+    file_bytes: int
+    school_year: int | None = Field(description="Année de début : 2026 pour 2026-2027")
+    exported_at: datetime | None = Field(description="Heure locale écrite dans le fichier, sans fuseau")
+    reference_date: date | None = Field(description="Date à laquelle la présence est jugée")
+    counts: CountsOut | None
+    awaiting: list[ReasonOut] = Field(description="Pourquoi l'import attend une confirmation")
+    refusal: RefusalOut | None
+    requested_by: str
+    requested_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    confirmed_by: str | None
+    confirmed_at: AwareDatetime | None
+    cancel_requested: bool
+
+    @classmethod
+    def of(cls, job: Job, now: datetime) -> Self:
+        """What is answered for a job."""
+        return cls(
+            id=job.id,
+            uai=job.uai,
+            mode=job.mode,
+            state=job.state,
+            progress=_progress(job, now),
+            file_sha256=job.file_sha256,
+            file_bytes=job.file_bytes,
+            school_year=job.school_year,
+            exported_at=job.exported_at,
+            reference_date=job.reference_date,
+            counts=None if job.counts is None else CountsOut.of(job.counts),
+            awaiting=[_reason(code) for code in job.stop_reasons],
+            refusal=_refusal(job),
+            requested_by=job.requested_by,
+            requested_at=job.requested_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            confirmed_by=job.confirmed_by,
+            confirmed_at=job.confirmed_at,
+            cancel_requested=job.cancel_requested_by is not None,
+        )
+
+
+class FindingOut(BaseModel):
+    """A remark on a line of the file: the pupil was rejected, or imported with a warning."""
+
+    severity: findings.Severity
+    code: str
+    sentence: str
+    line: int | None
+    siecle_id: str | None
+    family_name: str | None
+    first_name: str | None
+    ine: str | None
+    found: str | None
+
+    @classmethod
+    def of(cls, stored: StoredFinding) -> Self:
+        """What is answered for a remark."""
+        kind = findings.BY_CODE[stored.code]
+        return cls(
+            severity=findings.Severity(stored.severity),
+            code=stored.code,
+            sentence=kind.sentence_for(stored.found),
+            line=stored.line,
+            siecle_id=stored.siecle_id,
+            family_name=stored.family_name,
+            first_name=stored.first_name,
+            ine=stored.ine,
+            found=stored.found,
+        )
+
+
+class ChangeOut(BaseModel):
+    """What an import changed, or would change, for one pupil. `before` and `after` hold only what differs."""
+
+    kind: str
+    pupil_id: UUID | None
+    siecle_id: str | None
+    family_name: str
+    first_name: str
+    birth_date: date
+    division: str | None
+    reason: str | None = Field(description="`left` : sorti à sa date de sortie ; `absent` : ne figure plus au fichier")
+    record_count: int | None = Field(description="Nombre de bilans, fiches, évaluations… d'un élève désactivé")
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, stored: StoredChange) -> Self:
+        """What is answered for a change."""
+        return cls(**{name: getattr(stored, name) for name in cls.model_fields})
+
+
+def _progress(job: Job, now: datetime) -> ProgressOut:
+    rate = seconds_left = None
+    if job.state is State.RUNNING and job.started_at is not None and job.bytes_read:
+        seconds = max((now - job.started_at).total_seconds(), 0.001)
+        rate = round(job.pupils_read / seconds, 1)
+        unread = max((job.bytes_expected or job.bytes_read) - job.bytes_read, 0)
+        seconds_left = round(unread * seconds / job.bytes_read, 1)
+    return ProgressOut(
+        phase=job.phase,
+        bytes_read=job.bytes_read,
+        bytes_expected=job.bytes_expected,
+        pupils_read=job.pupils_read,
+        pupils_per_second=rate,
+        seconds_left=seconds_left,
+    )
+
+
+def _reason(code: str) -> ReasonOut:
+    reason = StopReason(code)
+    return ReasonOut(code=reason, sentence=SENTENCES[reason])
+
+
+def _refusal(job: Job) -> RefusalOut | None:
+    if job.refusal_code is None:
+        return None
+    refusal = refusals.BY_CODE[job.refusal_code]
+    return RefusalOut(code=refusal.code, title=refusal.title, detail=job.refusal_detail or "")
