@@ -111,8 +111,8 @@ class Consumer:
             TooManyFailuresError: see `FailureLimit`.
         """
         consumer = self._new_consumer()
-        await self._join_group(consumer)
         try:
+            await self._join_group(consumer)
             while True:
                 records = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=self._batch_size)
                 batch = [record for partition in records.values() for record in partition]
@@ -142,7 +142,6 @@ class Consumer:
                 await consumer.start()
             except KafkaError as error:
                 if not is_transient(error):
-                    await consumer.stop()
                     raise
                 self._wait_for(error)
                 await asyncio.sleep(delay)
