@@ -45,7 +45,6 @@ from cpro_transfer.handlers.moving import Mover
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-transfer"
-JOIN_GROUP = "cpro-transfer-join"
 _TOPICS = (topics.PUPIL, topics.ESTABLISHMENT, topics.TRANSFER)
 
 
@@ -144,10 +143,10 @@ class Service:
         facts = PostgresFacts(self._database, self._projection, self.clock)
         return Consumer(
             self.config.kafka.bootstrap_servers,
-            group=JOIN_GROUP,
+            group=self.config.join_group,
             topics=[topics.PUPIL, topics.ESTABLISHMENT],
             handle=partial(on_events, facts=facts),
-            dead_letters=DeadLetters(self._publisher, group=JOIN_GROUP, clock=self.clock),
+            dead_letters=DeadLetters(self._publisher, group=self.config.join_group, clock=self.clock),
             batch_size=self.config.join_batch_messages,
             readiness=self.readiness,
             session_timeout_seconds=self.config.consumer_session_seconds,

@@ -38,5 +38,7 @@ class Config(BaseSettings):
     """Shorter than the lease: the server ends the transaction of a mover that sleeps through it."""
     poll_seconds: float = Field(default=1, gt=0)
     """How long a due transfer whose notification was lost waits at most."""
+    join_group: str = "cpro-transfer-join"
+    """The consumer group of the join. Another name reads every topic again from its beginning."""
     join_batch_messages: int = Field(default=500, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)

@@ -30,6 +30,7 @@ from cpro_platform.database import Connection
 from cpro_tenant_db import catalogue
 from cpro_tenant_db.catalogue import CATALOGUE
 from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.errors import TenantUnknownError
 from cpro_tenant_db.provisioning import live_schema_version
 from cpro_transfer.adapters import record_sql
 from cpro_transfer.adapters.record_sql import Columns
@@ -311,6 +312,8 @@ class TenantRecords:
                 settings = {"claim_id": str(claim_id or ""), "idle_ms": self._idle_ms, "lock_ms": self._lock_ms}
                 await tx.execute(record_sql.PIN_SESSION, settings)
                 yield tx
+        except TenantUnknownError as unknown:
+            raise PreflightError(Reason.TENANT_UNAVAILABLE, f"{unknown.uai} is not in the directory") from unknown
         except psycopg.Error as error:
             if error.sqlstate == _HELD_BY_ANOTHER:
                 raise RecordsBusyError(uai) from error

@@ -104,15 +104,37 @@ class Mover:
     async def _carry(self, claims: Sequence[Claim]) -> None:
         batch = _Batch(list(claims))
         try:
+            await self._bring_over_or_back(batch)
+        except Exception as error:  # noqa: BLE001 - not even giving back was possible: the next mover will try
+            everyone = [*batch.waiting, *batch.landed]
+            foreseen = is_transient(error) or isinstance(error, PreflightError)
+            _log.warning(
+                "transfer.postponed",
+                transfers=_names(everyone),
+                error=type(error).__name__,
+                exc_info=None if foreseen else error,
+            )
+            await self.ledger.postpone(everyone, Reason.TENANT_UNAVAILABLE)
+            return
+        if batch.landed:
+            await self._bring_home(batch.landed)
+
+    async def _bring_over_or_back(self, batch: _Batch) -> None:
+        """Land the batch; what can't be landed stays at the origin, and its transfer ends or waits.
+
+        Raises:
+            Exception: something is away. Holds and fences stay for the next mover to find.
+        """
+        try:
             await self._bring_over(batch)
         except SupersededError:
             _log.warning("transfer.superseded", transfers=_names(batch.waiting))
         except PreflightError as refusal:
             await self._set_aside(batch, _ids(batch.waiting), refusal.reason, refusal.detail)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the transfers end somewhere
-            await self._after_failure(batch, error)
-        if batch.landed:
-            await self._bring_home(batch.landed)
+        except Exception as error:
+            if is_transient(error) or not batch.waiting:
+                raise
+            await self._find_culprit(batch, error)
 
     async def _bring_over(self, batch: _Batch) -> None:
         """Up to the point of no return: fence, hold, copy, land."""
@@ -203,21 +225,17 @@ class Mover:
             if claim.epoch > 1:
                 await self.objects.discard_copies(claim, but_of_epoch=arrival.epoch)
 
-    async def _after_failure(self, batch: _Batch, error: Exception) -> None:
-        """What is away is waited for; what nobody foresaw is halved until the culprit is alone."""
+    async def _find_culprit(self, batch: _Batch, error: Exception) -> None:
+        """Nobody foresaw this error: halve the batch until the culprit is alone, and hold it."""
         waiting = batch.waiting
-        if is_transient(error) or not waiting:
-            everyone = [*waiting, *batch.landed]
-            _log.warning("transfer.postponed", transfers=_names(everyone), error=type(error).__name__, exc_info=error)
-            await self.ledger.postpone(everyone, Reason.TENANT_UNAVAILABLE)
-            batch.landed.clear()
-        elif len(waiting) > 1:
+        if len(waiting) > 1:
+            batch.leave(_ids(waiting))
             middle = len(waiting) // 2
             await self._carry(waiting[:middle])
             await self._carry(waiting[middle:])
-        else:
-            _log.error("transfer.failed", transfers=_names(waiting), exc_info=error)
-            await self._set_aside(batch, _ids(waiting), Reason.LANDING_REFUSED, type(error).__name__)
+            return
+        _log.error("transfer.failed", transfers=_names(waiting), exc_info=error)
+        await self._set_aside(batch, _ids(waiting), Reason.LANDING_REFUSED, type(error).__name__)
 
     async def _refuse(self, batch: _Batch, reasons: Mapping[UUID, Reason]) -> None:
         for reason in sorted(set(reasons.values())):
