@@ -1,0 +1,223 @@
+"""A transfer service over the real servers, with schools to try it on, and words for what it should come to."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.rows import dict_row
+
+from cpro_contracts.envelope import Envelope
+from cpro_contracts.identifiers import uai_key
+from cpro_embedded.endpoints import Endpoints
+from cpro_platform.clock import SystemClock
+from cpro_platform.consuming import Message
+from cpro_platform.database import Database
+from cpro_test_support.schools import Schools, fresh_database, opened_schools, store_settings
+from cpro_test_support.siecle_samples import rnie_ine
+from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.bootstrap import Service, Work, prepare
+from cpro_transfer.config import Config
+from cpro_transfer.handlers.joining import on_events
+
+DEADLINE_SECONDS = 30.0
+_numbers = count(1)
+
+
+def new_uai() -> str:
+    """A UAI that no other test uses, with the right key."""
+    number = 9_100_000 + next(_numbers)
+    return f"{number:07d}{uai_key(number)}"
+
+
+def new_ine() -> str:
+    """An INE that no other test uses, with the right key."""
+    return rnie_ine(800_000_000 + next(_numbers))
+
+
+@dataclass(slots=True)
+class TransferWorld:
+    """A transfer service's configuration and database, and the schools around it."""
+
+    schools: Schools
+    config: Config
+    database: Database
+
+    async def transfers(self, **conditions: object) -> list[dict[str, Any]]:
+        """The transfers out of these schools that meet the conditions (column = value), oldest first."""
+        where = " AND ".join(["origin_uai = ANY (%(ours)s)", *(f"{name} = %({name})s" for name in conditions)])
+        arguments = conditions | {"ours": list(self.schools.known)}
+        async with self.database.begin() as tx, tx.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(f"SELECT * FROM transfer WHERE {where} ORDER BY planned_at, id", arguments)
+            return await cursor.fetchall()
+
+    async def published(self, transfer_id: UUID) -> list[str]:
+        """The types of the events written for a transfer, in order."""
+        async with self.database.begin() as tx:
+            rows = await tx.execute(
+                "SELECT type FROM outbox WHERE payload->>'transfer_id' = %s ORDER BY position", (str(transfer_id),)
+            )
+            return [row[0] for row in await rows.fetchall()]
+
+    async def ends(self, state: str, *, number: int = 1, **conditions: object) -> list[dict[str, Any]]:
+        """Wait until so many transfers that meet the conditions are in this state."""
+
+        async def so_many() -> list[dict[str, Any]] | None:
+            found = await self.transfers(state=state, **conditions)
+            return found if len(found) >= number else None
+
+        ended: list[dict[str, Any]] = await eventually(so_many, lambda: self.transfers(**conditions))
+        return ended
+
+    async def at_rest(self) -> None:
+        """Wait until no transfer is due or under way."""
+
+        async def idle() -> bool | None:
+            busy = [t for t in await self.transfers() if t["state"] in {"planned", "holding", "copying", "landed"}]
+            return None if busy else True
+
+        await eventually(idle, self.transfers)
+
+    async def take_in_events(self) -> None:
+        """Take in all that is in the schools' event logs, without Kafka: each event once, school by school."""
+        facts = PostgresFacts(self.database, Projection(), SystemClock())
+        for school in self.schools.known.values():
+            rows = await school.fetch(
+                "SELECT id, type, source, occurred_at, payload::text FROM outbox ORDER BY position"
+            )
+            messages = [
+                Message("cpro.pupil", 0, number, Envelope.read(_headers(row), row[4].encode()))
+                for number, row in enumerate(rows)
+            ]
+            if messages:
+                await on_events(messages, facts)
+
+    @asynccontextmanager
+    async def service(self, work: Work = Work.ALL, **changes: object) -> AsyncIterator[Service]:
+        """The service at work in this process."""
+        async with Service(self.config.model_copy(update=changes), work=work) as service:
+            yield service
+
+    @contextmanager
+    def process(self, command: str, *, crash_at: str | None = None, **changes: object) -> Iterator["Process"]:
+        """One process of the service (`join`, `move`, `relay`), which a crash point may kill."""
+        with Process(self.config.model_copy(update=changes), command, crash_at) as process:
+            yield process
+
+
+class Process:
+    """A process of the transfer service, started as an installation does."""
+
+    def __init__(self, config: Config, command: str, crash_at: str | None) -> None:
+        self._environment = environment_of(config) | ({"CPRO_CRASH_AT": crash_at} if crash_at else {})
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.kill()
+
+    async def start(self) -> None:
+        """Start it."""
+        code = "from cpro_transfer.entrypoints.cli import app; app()"
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, self._command, env=os.environ | self._environment,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def send(self, signal_number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(signal_number)
+
+    async def ended(self) -> int:
+        """Wait for its end; the exit status, negative for a signal."""
+        assert self._process is not None
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self._process.wait()
+
+
+def environment_of(config: Config) -> dict[str, str]:
+    """The environment variables that make this configuration."""
+    found: dict[str, str] = {}
+
+    def spread(prefix: str, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict) and name != "clusters":
+                spread(f"{prefix}{name.upper()}__", value)
+            elif value is not None:
+                found[f"{prefix}{name.upper()}"] = _plain(value)
+
+    spread("CPRO_TRANSFER_", config.model_dump())
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps({name: one.get_secret_value() for name, one in value.items()})
+    if hasattr(value, "get_secret_value"):
+        return str(value.get_secret_value())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@asynccontextmanager
+async def opened_world(endpoints: Endpoints, **settings: object) -> AsyncIterator[TransferWorld]:
+    """A directory, a transfer database and a consumer group of its own on the running servers."""
+    name = uuid4().hex[:8]
+    async with opened_schools(endpoints, name=name) as schools:
+        url = await fresh_database(endpoints, "cpro_transfer")
+        config = Config.model_validate(
+            {
+                "database": {"url": url},
+                "tenants": {"directory_url": schools.directory_url, "clusters": dict(endpoints.postgres_clusters)},
+                "kafka": {"bootstrap_servers": endpoints.kafka_bootstrap},
+                "object_store": store_settings(endpoints),
+                "oidc": {"issuer": endpoints.oidc_issuer, "audience": endpoints.oidc_audience},
+                "telemetry": {"log_level": "warning"},
+                "join_group": f"join-{name}",
+                **settings,
+            }
+        )
+        await prepare(config)
+        database = Database(url, name="test-transfer", max_connections=4)
+        await database.open()
+        try:
+            yield TransferWorld(schools, config, database)
+        finally:
+            await database.close()
+
+
+async def eventually(
+    found: Callable[[], Awaitable[Any]],
+    otherwise: Callable[[], Awaitable[object]] | None = None,
+    *,
+    within_seconds: float = DEADLINE_SECONDS,
+) -> Any:
+    """What `found` returns once it is not None. Past the deadline fails, showing `otherwise`."""
+    try:
+        async with asyncio.timeout(within_seconds):
+            while (result := await found()) is None:
+                await asyncio.sleep(0.02)
+            return result
+    except TimeoutError:
+        seen = await otherwise() if otherwise else "nothing"
+        raise AssertionError(f"did not happen within {within_seconds} s; there is {seen}") from None
+
+
+def _headers(row: Sequence[Any]) -> list[tuple[str, bytes]]:
+    names = ("ce_id", "ce_type", "ce_source", "ce_time")
+    values = (str(row[0]), row[1], row[2], row[3].isoformat())
+    return [(name, value.encode()) for name, value in zip(names, values, strict=True)]
+
+
+__all__ = ["Process", "TransferWorld", "eventually", "new_ine", "new_uai", "opened_world"]
