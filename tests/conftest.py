@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cpro_platform import logs
+from cpro_platform.config import TelemetrySettings
 from cpro_test_support.servers import Servers, start_servers
 
 
@@ -13,3 +15,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     running = start_servers(tmp_path_factory.mktemp("servers"), clusters=("north", "south"))
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> None:
+    """Services log as in production, from warnings on: shown for a test that fails."""
+    logs.configure(TelemetrySettings(log_level="warning"), service="tests")

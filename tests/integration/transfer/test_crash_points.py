@@ -1,0 +1,70 @@
+"""Kill the mover at each of its named crash points; whatever was done, the next one ends with every record in one place.
+
+Real processes, SIGKILL, and a checker that knows nothing of the mover.
+"""
+
+import signal
+
+import pytest
+
+from cpro_test_support.records import Amounts
+from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
+
+AT_THE_ORIGIN = {
+    "move.claimed": "planned is all that happened",
+    "move.prepared": "the fence is up",
+    "move.holding": "the hold is not committed",
+    "move.held": "the origin is held",
+    "move.files_copied": "copies of files are in the store",
+    "move.copied": "rows are in the destination's transaction",
+    "move.landing": "the landing is not committed",
+}
+AT_BOTH = {
+    "move.landed": "the destination has committed",
+    "move.finishing": "the deletion is not committed",
+}
+AT_THE_DESTINATION = {
+    "move.finished": "the origin has committed",
+    "move.tidied": "old objects are gone",
+    "move.completed": "the transfer database has committed",
+}
+PUPILS = 3
+
+
+@pytest.mark.parametrize("point", [*AT_THE_ORIGIN, *AT_BOTH, *AT_THE_DESTINATION])
+async def test_a_mover_killed_anywhere_leaves_every_record_in_exactly_one_database(
+    world: TransferWorld, point: str
+) -> None:
+    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
+    for _ in range(PUPILS):
+        ine = new_ine()
+        leaver = await origin.has(ine, records=Amounts(reports=2, activity_sheets=1, assessments=2, attachments=1))
+        await origin.loses(leaver)
+        await destination.has(ine)
+    await world.take_in_events()
+
+    with world.process("move", crash_at=point, lease_seconds=1.0, concurrent_batches=1) as mover:
+        await mover.start()
+        assert await mover.ended() == -signal.SIGKILL
+    after_the_kill = await world.schools.verify()
+    assert not after_the_kill.lost
+    assert not after_the_kill.changed
+    if point in AT_BOTH:
+        assert len(after_the_kill.doubled) == len(world.schools.seeded.rows)
+    else:
+        place = origin if point in AT_THE_ORIGIN else destination
+        assert not after_the_kill.doubled
+        assert set(after_the_kill.places.values()) == {place.uai}
+
+    async with world.service(lease_seconds=1.0):
+        await world.ends("completed", number=PUPILS)
+
+    verdict = await world.schools.verify()
+    assert verdict.clean
+    assert set(verdict.places.values()) == {destination.uai}
+    assert await origin.fetch("SELECT * FROM transfer_hold") == []
+    assert await origin.fetch("SELECT * FROM transfer_object_removal") == []
+    assert len(await world.schools.store.list(f"tenants/{destination.uai}/")) == PUPILS
+    assert await world.schools.store.list(f"tenants/{origin.uai}/") == []
+    for transfer in await world.transfers():
+        assert (await world.published(transfer["id"])).count("cpro.transfer.completed.v1") == 1
