@@ -116,6 +116,7 @@ class Service:
         """Import what is asked for until cancelled, and look after what dead workers left behind."""
         worker = import_worker(
             self.config.kafka.bootstrap_servers,
+            group=self.config.consumer_group,
             publisher=self._publisher,
             session_timeout_seconds=self.config.consumer_session_seconds,
             jobs=self.jobs,

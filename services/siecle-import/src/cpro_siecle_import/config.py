@@ -46,6 +46,7 @@ class Config(BaseSettings):
     """After so many deaths of its worker a job is given up."""
     lock_timeout_seconds: float = Field(default=30, gt=0)
     """How long an import waits for another one of the same school, or for writers of its pupils, before it retries."""
+    consumer_group: str = "cpro-siecle-import"
     consumer_session_seconds: float = Field(default=30, gt=0)
     progress_interval_seconds: float = Field(default=0.5, gt=0)
     """How often the progress stream looks."""

@@ -13,12 +13,11 @@ from cpro_platform.readiness import Readiness
 from cpro_siecle_import.handlers import ImportRules, run_import
 from cpro_siecle_import.ports import Exports, Jobs, Rosters
 
-GROUP = "cpro-siecle-import"
-
 
 def import_worker(
     bootstrap_servers: str,
     *,
+    group: str,
     publisher: EventPublisher,
     session_timeout_seconds: float,
     jobs: Jobs,
@@ -55,10 +54,10 @@ def import_worker(
 
     return Consumer(
         bootstrap_servers,
-        group=GROUP,
+        group=group,
         topics=[topics.SIECLE_IMPORT_JOBS],
         handle=carry_out,
-        dead_letters=DeadLetters(publisher, group=GROUP, clock=clock),
+        dead_letters=DeadLetters(publisher, group=group, clock=clock),
         batch_size=1,
         readiness=readiness,
         session_timeout_seconds=session_timeout_seconds,
