@@ -187,7 +187,7 @@ class Objects(Protocol):
         """Copy the files to the destination and verify each. Returns the transfers that can't, with why."""
 
     async def discard_copies(self, claim: Claim, *, but_of_epoch: int | None = None) -> None:
-        """Remove the copies that this transfer's movers made at the destination, but for the landed epoch's."""
+        """Remove the copies of this epoch and earlier ones, but for those of the epoch that landed."""
 
     async def remove(self, object_keys: Sequence[str]) -> None:
         """Remove objects. Absent ones are fine."""

@@ -35,11 +35,16 @@ class RecordObjects:
         return {claim.id: problem for claim, problem in zip(owners, problems, strict=True) if problem}
 
     async def discard_copies(self, claim: Claim, *, but_of_epoch: int | None = None) -> None:
-        """Remove the copies that this transfer's movers made at the destination, but for those of the landed epoch."""
+        """Remove the copies of this epoch and earlier ones, but for those of the epoch that landed.
+
+        A later epoch's copies are left alone: whoever made them may have landed them while we slept.
+        """
         prefix = f"tenants/{claim.destination_uai}/attachments/{claim.id}/"
-        kept = None if but_of_epoch is None else f"{prefix}{but_of_epoch}/"
         keys = [stored.key for stored in await self._store.list(prefix)]
-        await self.remove([key for key in keys if kept is None or not key.startswith(kept)])
+        epochs = [int(key.removeprefix(prefix).partition("/")[0]) for key in keys]
+        await self.remove(
+            [key for key, epoch in zip(keys, epochs, strict=True) if epoch <= claim.epoch and epoch != but_of_epoch]
+        )
 
     async def remove(self, object_keys: Sequence[str]) -> None:
         """Remove objects. Absent ones are fine."""

@@ -367,12 +367,16 @@ async def _check_landing(
 
     Raises:
         LandingRefusedError: the establishment's doors are closed, or a pupil is not, or no longer, who was expected.
+        RecordsBusyError: a pupil's records are being taken out of here.
         SupersededError: a later epoch has raised the fence.
     """
     opt_in = await _one(destination, _OPT_IN)
     if not opt_in["enabled"]:
         raise LandingRefusedError({claim.id: Reason.DESTINATION_NOT_OPTED_IN for claim in claims})
     pupil_ids = [claim.destination_pupil_id for claim in claims]
+    if await _fetch(destination, "SELECT 1 FROM transfer_hold WHERE pupil_id = ANY (%s) LIMIT 1", (pupil_ids,)):
+        # The pupil went on, or came back, before an earlier transfer has ended here.
+        raise RecordsBusyError
     arrivals = {pupil.id: pupil for pupil in await _pupils(destination, pupil_ids, lock="FOR NO KEY UPDATE")}
     refused: dict[UUID, Reason] = {}
     for claim in claims:
