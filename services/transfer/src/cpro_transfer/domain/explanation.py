@@ -122,11 +122,11 @@ def _speaks(transfer: Transfer | None, reason: Reason) -> bool:
 
 
 def _nameable(uai: str, origin: Known, decision: Move | Held | Waiting, transfer: Transfer | None) -> str | None:
-    if transfer is not None and transfer.destination_uai is not None and transfer.state is not TransferState.HELD:
-        destination = transfer.destination_uai
-    elif isinstance(decision, Move):
-        destination = decision.destination_uai
+    if transfer is not None:
+        destination = transfer.destination_uai if transfer.names_the_schools else None
     else:
+        destination = decision.destination_uai if isinstance(decision, Move) else None
+    if destination is None:
         return None
     return destination if origin.enrolment.uai == uai else origin.enrolment.uai
 

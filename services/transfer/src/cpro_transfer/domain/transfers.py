@@ -41,6 +41,20 @@ RETRIED_AFTER: dict[Reason, timedelta] = {
 }
 
 
+_TELLS_NO_SCHOOL = frozenset(
+    {
+        Reason.IDENTITY_MISMATCH,
+        Reason.AMBIGUOUS_DESTINATION,
+        Reason.ORIGIN_NOT_OPTED_IN,
+        Reason.DESTINATION_NOT_OPTED_IN,
+        Reason.NOT_LEFT,
+        Reason.NOT_ARRIVED,
+        Reason.INE_NOT_TRUSTED,
+    }
+)
+"""Held for these, it is not certain that the pupil is at the other school, or that it wants to be known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """One transfer as the transfer database knows it."""
@@ -67,6 +81,13 @@ class Transfer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TransferState(self.state))
         object.__setattr__(self, "reason", Reason(self.reason) if self.reason else None)
+
+    @property
+    def names_the_schools(self) -> bool:
+        """Whether each school may learn which the other is: the pupil has moved there, or is sure to."""
+        if self.state is TransferState.CANCELLED:
+            return False
+        return not (self.state is TransferState.HELD and self.reason in _TELLS_NO_SCHOOL)
 
 
 @dataclass(frozen=True, slots=True)

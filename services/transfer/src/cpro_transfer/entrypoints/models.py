@@ -68,7 +68,7 @@ def transfer_out(
 ) -> TransferOut:
     """A transfer as the establishment `uai` may see it."""
     outgoing = transfer.origin_uai == uai
-    other = transfer.destination_uai if outgoing else transfer.origin_uai
+    other = (transfer.destination_uai if outgoing else transfer.origin_uai) if transfer.names_the_schools else None
     pupil_id = transfer.origin_pupil_id if outgoing else transfer.destination_pupil_id
     assert pupil_id is not None
     return TransferOut(
