@@ -1,0 +1,188 @@
+"""The difference that runs in SQL is the one that `domain.plan` specifies, on invented schools and files."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cpro_contracts.identifiers import IneStatus, MatchSecret
+from cpro_platform.clock import SystemClock
+from cpro_platform.database import create_database, database_conninfo
+from cpro_platform.migrations import upgrade
+from cpro_siecle_import.adapters.copy_text import copy_text
+from cpro_siecle_import.adapters.roster import TenantRosterWork
+from cpro_siecle_import.domain import findings
+from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
+from cpro_siecle_import.domain.plan import Kind, KnownPupil, Outcome, Plan, plan
+from cpro_tenant_db.provisioning import MIGRATIONS
+from cpro_test_support.servers import Servers
+from cpro_test_support.siecle_samples import bea_ine, rnie_ine
+
+UAI = "0752387M"
+REFERENCE = date(2026, 9, 15)
+SIECLE_IDS = ("1", "2", "3", "4", "5")
+NUMBERS = (rnie_ine(1), rnie_ine(2), rnie_ine(3), bea_ine(1), bea_ine(2))
+WRONG_KEY, NO_NUMBER = "123456789AA", "???"
+BORN = (date(2009, 1, 2), date(2010, 5, 6))
+NAMES = ("BŒUF", "boeuf", "Lé Gall", "LE-GALL", "李")
+OF_LINES = {findings.SIECLE_ID_REPEATED.code, findings.INE_REPEATED.code, findings.REPEATED_LINE.code}
+
+days = st.sampled_from([None, REFERENCE - timedelta(days=1), REFERENCE, REFERENCE + timedelta(days=1)])
+
+
+@st.composite
+def known_pupils(draw: st.DrawFn) -> list[KnownPupil]:
+    """A school: trusted INE are unique in it, everything else may repeat."""
+    pupils: list[KnownPupil] = []
+    free = list(NUMBERS)
+    for rank in range(draw(st.integers(0, 5))):
+        ine = draw(st.sampled_from([None, *free]))
+        if ine is not None:
+            free.remove(ine)
+        status = draw(st.sampled_from([IneStatus.ABSENT, IneStatus.NOT_TRUSTED])) if ine is None else IneStatus.TRUSTED
+        pupils.append(
+            KnownPupil(
+                id=draw(st.uuids(version=4)),
+                rank=rank,
+                siecle_id=draw(st.sampled_from([None, *SIECLE_IDS])),
+                ine=ine,
+                ine_status=status,
+                aliases=draw(st.frozensets(st.sampled_from(NUMBERS), max_size=2)),
+                family_name=draw(st.sampled_from(NAMES)),
+                first_name=draw(st.sampled_from(NAMES)),
+                birth_date=draw(st.sampled_from(BORN)),
+                active=draw(st.booleans()),
+                from_siecle=draw(st.sampled_from([True, True, True, False])),
+            )
+        )
+    return list({pupil.id: pupil for pupil in pupils}.values())
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> list[PupilLine]:
+    """A file: anything that a line can be wrong about is sometimes wrong."""
+    found = []
+    for number in range(draw(st.integers(0, 6))):
+        fields = {
+            "siecle_id": draw(st.sampled_from([*SIECLE_IDS, *SIECLE_IDS, "x"])),
+            "family_name": draw(st.sampled_from(NAMES)),
+            "first_name": draw(st.sampled_from(NAMES)),
+            "birth_date": draw(st.sampled_from([*BORN, *BORN, *BORN, None])),
+            "leaving_date": draw(days),
+        }
+        words = {
+            name: value.strftime("%d/%m/%Y") if isinstance(value, date) else value
+            for name, value in fields.items()
+            if value is not None
+        }
+        numbers = draw(st.lists(st.sampled_from([*NUMBERS, *NUMBERS, WRONG_KEY, NO_NUMBER]), max_size=2))
+        found.append(read_pupil(number + 1, words, tuple(numbers)))
+    return found
+
+
+placements = st.lists(
+    st.builds(
+        DivisionLine,
+        st.just(99),
+        st.sampled_from([None, *SIECLE_IDS, *SIECLE_IDS, "77"]),
+        st.lists(st.sampled_from(["4 D", "301"]), max_size=2, unique=True).map(tuple),
+    ),
+    max_size=7,
+)
+
+
+@dataclass
+class Tenant:
+    """A tenant's database in which every example is rolled back."""
+
+    conninfo: str
+    runner: asyncio.Runner
+
+    def plan(
+        self, known: list[KnownPupil], file: list[PupilLine], placed: list[DivisionLine]
+    ) -> tuple[Plan, dict[str, int]]:
+        """What the SQL makes of it."""
+        return self.runner.run(self._plan(known, file, placed))
+
+    async def _plan(
+        self, known: list[KnownPupil], file: list[PupilLine], placed: list[DivisionLine]
+    ) -> tuple[Plan, dict[str, int]]:
+        async with await psycopg.AsyncConnection.connect(self.conninfo) as tx:
+            await _insert(tx, known)
+            work = TenantRosterWork(tx, UAI, MatchSecret(1, b"k"), SystemClock())
+            await work.receive(copy_text(file), copy_text(placed))
+            planned = await work.plan(REFERENCE)
+            outcomes = await (
+                await tx.execute("""
+                    SELECT CASE WHEN kind <> 'created' THEN pupil_id END, l.siecle_id, p.siecle_id, kind, o.ine,
+                        o.ine_status
+                    FROM outcome o LEFT JOIN pupil_line l USING (ordinal) LEFT JOIN pupil p ON p.id = o.pupil_id
+                """)
+            ).fetchall()
+            await work.describe(uuid4(), SystemClock().now())
+            remarks = await (await tx.execute("SELECT code, siecle_id FROM siecle_import_finding")).fetchall()
+            await tx.rollback()
+        found = frozenset(_outcome(row) for row in outcomes)
+        codes = {code for code, finding in findings.BY_CODE.items() if finding.severity == "rejection"} | OF_LINES
+        counts = planned.counts
+        return Plan(found, frozenset((c, s) for c, s in remarks if c in codes)), {
+            "created": counts.created,
+            "reactivated": counts.reactivated,
+            "deactivated": counts.deactivated,
+        }
+
+
+def _outcome(row: tuple[UUID | None, str | None, str | None, str, str | None, str]) -> Outcome:
+    pupil_id, in_file, before, kind, ine, status = row
+    known = Kind(kind) if kind in set(Kind) else Kind.KEPT
+    return Outcome(pupil_id, in_file or before, known, ine, IneStatus(status))
+
+
+async def _insert(tx: psycopg.AsyncConnection[tuple[object, ...]], known: list[KnownPupil]) -> None:
+    async with tx.cursor() as cursor:
+        for pupil in known:
+            await cursor.execute(
+                """
+                INSERT INTO pupil (id, siecle_id, ine, ine_status, family_name, first_name, birth_date, source, active,
+                    match_key, created_at)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '2026-01-01'::timestamptz + %s * interval '1 second')
+                """,
+                (
+                    pupil.id, pupil.siecle_id, pupil.ine, pupil.ine_status, pupil.family_name, pupil.first_name,
+                    pupil.birth_date, "siecle" if pupil.from_siecle else "manual", pupil.active,
+                    f"ine:1:{pupil.ine}" if pupil.ine else f"pupil:{UAI}:{pupil.id}", pupil.rank,
+                ),
+            )  # fmt: skip
+            for alias in pupil.aliases:
+                await cursor.execute("INSERT INTO pupil_ine_alias VALUES (%s, %s)", (pupil.id, alias))
+
+
+@pytest.fixture(scope="module")
+def tenant(servers: Servers) -> Iterator[Tenant]:
+    cluster = servers.endpoints.postgres_clusters["north"]
+    name = f"cpro_tenant_plan_{uuid4().hex[:8]}"
+    with asyncio.Runner() as runner:
+        runner.run(create_database(cluster, name))
+        upgrade(database_conninfo(cluster, name), MIGRATIONS)
+        yield Tenant(database_conninfo(cluster, name), runner)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(known=known_pupils(), file=lines(), placed=placements)
+def test_the_set_wise_difference_is_the_specified_one(
+    tenant: Tenant, known: list[KnownPupil], file: list[PupilLine], placed: list[DivisionLine]
+) -> None:
+    expected = plan(known, file, placed, REFERENCE)
+
+    found, counts = tenant.plan(known, file, placed)
+
+    assert found.outcomes == expected.outcomes
+    assert found.remarks == expected.remarks
+    for kind in ("created", "reactivated", "deactivated"):
+        assert counts[kind] == sum(outcome.kind == kind for outcome in expected.outcomes)
