@@ -1,14 +1,14 @@
 """The difference that runs in SQL is the one that `domain.plan` specifies, on invented schools and files."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cpro_contracts.identifiers import IneStatus, MatchSecret
@@ -29,11 +29,13 @@ REFERENCE = date(2026, 9, 15)
 SIECLE_IDS = ("1", "2", "3", "4", "5")
 NUMBERS = (rnie_ine(1), rnie_ine(2), rnie_ine(3), bea_ine(1), bea_ine(2))
 WRONG_KEY, NO_NUMBER = "123456789AA", "???"
-BORN = (date(2009, 1, 2), date(2010, 5, 6))
-NAMES = ("BŒUF", "boeuf", "Lé Gall", "LE-GALL", "李")
+BORN = (date(2009, 1, 2), date(2009, 1, 2), date(2010, 5, 6))
+NAMES = ("BŒUF", "boeuf", "Bœuf", "LE-GALL", "李")
 OF_LINES = {findings.SIECLE_ID_REPEATED.code, findings.INE_REPEATED.code, findings.REPEATED_LINE.code}
 
-days = st.sampled_from([None, REFERENCE - timedelta(days=1), REFERENCE, REFERENCE + timedelta(days=1)])
+BORN_WORDS = [f"{born:%d/%m/%Y}" for born in BORN]
+
+days = st.sampled_from([None, None, None, "14/09/2026", "15/09/2026", "16/09/2026"])
 
 
 @st.composite
@@ -65,35 +67,60 @@ def known_pupils(draw: st.DrawFn) -> list[KnownPupil]:
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> list[PupilLine]:
-    """A file: anything that a line can be wrong about is sometimes wrong."""
-    found = []
+def schools_and_files(draw: st.DrawFn) -> tuple[list[KnownPupil], list[PupilLine], list[DivisionLine]]:
+    """A school and a file about it: lines speak of known pupils, of others, and mix them up."""
+    known = draw(known_pupils())
+    file: list[PupilLine] = []
+    placed: list[DivisionLine] = []
     for number in range(draw(st.integers(0, 6))):
-        fields = {
-            "siecle_id": draw(st.sampled_from([*SIECLE_IDS, *SIECLE_IDS, "x"])),
-            "family_name": draw(st.sampled_from(NAMES)),
-            "first_name": draw(st.sampled_from(NAMES)),
-            "birth_date": draw(st.sampled_from([*BORN, *BORN, *BORN, None])),
-            "leaving_date": draw(days),
-        }
-        words = {
-            name: value.strftime("%d/%m/%Y") if isinstance(value, date) else value
-            for name, value in fields.items()
-            if value is not None
-        }
-        numbers = draw(st.lists(st.sampled_from([*NUMBERS, *NUMBERS, WRONG_KEY, NO_NUMBER]), max_size=2))
-        found.append(read_pupil(number + 1, words, tuple(numbers)))
-    return found
+        words, numbers = draw(_line(known))
+        file.append(read_pupil(number + 1, words, numbers))
+        divisions = draw(st.sampled_from([("4 D",), ("4 D",), ("4 D",), (), ("4 D", "301")]))
+        placed.append(DivisionLine(number + 50, words["siecle_id"], divisions))
+    return known, file, placed + draw(st.lists(st.just(DivisionLine(99, "77", ("4 D",))), max_size=1))
 
 
-placements = st.lists(
-    st.builds(
-        DivisionLine,
-        st.just(99),
-        st.sampled_from([None, *SIECLE_IDS, *SIECLE_IDS, "77"]),
-        st.lists(st.sampled_from(["4 D", "301"]), max_size=2, unique=True).map(tuple),
-    ),
-    max_size=7,
+@st.composite
+def _line(draw: st.DrawFn, known: list[KnownPupil]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a line says: each field from the pupil whom it is about, or from anywhere."""
+    about = draw(st.sampled_from([None, *known, *known]))
+
+    def either(own: str | None, others: Sequence[str | None]) -> str | None:
+        return own if about is not None and draw(st.integers(0, 3)) else draw(st.sampled_from(others))
+
+    fields = {
+        "siecle_id": either(about.siecle_id if about else None, [*SIECLE_IDS, *SIECLE_IDS, "x"]) or "9",
+        "family_name": either(about.family_name if about else None, NAMES),
+        "first_name": either(about.first_name if about else None, NAMES),
+        "birth_date": either(f"{about.birth_date:%d/%m/%Y}" if about else None, [*BORN_WORDS, *BORN_WORDS, None]),
+        "leaving_date": draw(days),
+    }
+    number = either(about.ine if about else None, [None, *NUMBERS, WRONG_KEY, NO_NUMBER])
+    others = draw(st.lists(st.sampled_from(NUMBERS), max_size=1)) if draw(st.integers(0, 4)) == 0 else []
+    words = {name: value for name, value in fields.items() if value is not None}
+    return words, tuple(filter(None, [number, *others]))
+
+
+def _known(siecle_id: str | None, ine: str | None) -> KnownPupil:
+    status = IneStatus.TRUSTED if ine else IneStatus.ABSENT
+    return KnownPupil(UUID(int=1), 0, siecle_id, ine, status, frozenset(), "BŒUF", "BŒUF", BORN[0], True, True)
+
+
+def _said(siecle_id: str, ine: str | None, born: str) -> PupilLine:
+    words = {"siecle_id": siecle_id, "family_name": "boeuf", "first_name": "boeuf", "birth_date": born}
+    return read_pupil(1, words, (ine,) if ine else ())
+
+
+PLACED = [DivisionLine(50, "1", ("4 D",)), DivisionLine(51, "2", ("4 D",))]
+TWO_LINES_FIT_ONE_NAME = (
+    [_known(None, None)],
+    [_said("1", None, BORN_WORDS[0]), _said("2", None, BORN_WORDS[0])],
+    PLACED,
+)
+AN_INE_KEPT_BY_A_LINE_WITHOUT_ONE = (
+    [_known("1", NUMBERS[0])],
+    [_said("1", None, BORN_WORDS[0]), _said("2", NUMBERS[0], BORN_WORDS[2])],
+    PLACED,
 )
 
 
@@ -173,11 +200,14 @@ def tenant(servers: Servers) -> Iterator[Tenant]:
         yield Tenant(database_conninfo(cluster, name), runner)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(known=known_pupils(), file=lines(), placed=placements)
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(school=schools_and_files())
+@example(TWO_LINES_FIT_ONE_NAME)
+@example(AN_INE_KEPT_BY_A_LINE_WITHOUT_ONE)
 def test_the_set_wise_difference_is_the_specified_one(
-    tenant: Tenant, known: list[KnownPupil], file: list[PupilLine], placed: list[DivisionLine]
+    tenant: Tenant, school: tuple[list[KnownPupil], list[PupilLine], list[DivisionLine]]
 ) -> None:
+    known, file, placed = school
     expected = plan(known, file, placed, REFERENCE)
 
     found, counts = tenant.plan(known, file, placed)
