@@ -1,0 +1,3 @@
+from cpro_platform.migrations import run_environment
+
+run_environment()
