@@ -21,7 +21,7 @@ from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
 from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode
 from cpro_siecle_import.entrypoints import rejections_csv
-from cpro_siecle_import.entrypoints.models import ChangeOut, FindingOut, ImportOut
+from cpro_siecle_import.entrypoints.models import FindingOut, ImportOut, PupilChangeOut
 
 _READ_BYTES = 256 * 1024
 _CSV_ROWS_AT_A_TIME = 1_000
@@ -205,7 +205,7 @@ async def list_changes(
     kind: Literal["created", "updated", "deactivated", "reactivated"] | None = None,
     cursor: str | None = None,
     limit: Limit = 200,
-) -> Page[ChangeOut]:
+) -> Page[PupilChangeOut]:
     """Ce que l'import change, ou changerait une fois confirmé, élève par élève."""
     position = decode_cursor(cursor, types=(int,))
     found = await service.rosters.changes(
@@ -213,7 +213,7 @@ async def list_changes(
     )
     page = found[:limit]
     return Page(
-        items=[ChangeOut.of(change) for change in page],
+        items=[PupilChangeOut.of(change) for change in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )
 

@@ -164,7 +164,7 @@ class FindingOut(BaseModel):
         )
 
 
-class ChangeOut(BaseModel):
+class PupilChangeOut(BaseModel):
     """What an import changed, or would change, for one pupil. `before` and `after` hold only what differs."""
 
     kind: str
