@@ -48,8 +48,10 @@ class TenantPupils:
 
     async def former_pupils(self, uai: str, *, after: tuple[str, str, UUID] | None, limit: int) -> list[FormerPupil]:
         """One page of the deactivated pupils whose records are still here, by name, with how many of each kind."""
+        family, first, pupil_id = after or ("", "", None)
+        position = {"after_family": family, "after_first": first, "after_id": pupil_id}
         async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_FORMER, {"after": list(after) if after else None, "limit": limit})
+            await cursor.execute(_FORMER, position | {"limit": limit})
             rows = await cursor.fetchall()
             await cursor.execute(_counts(), {"pupil_ids": [row["pupil_id"] for row in rows]})
             counts: dict[UUID, dict[str, int]] = {}
