@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import APIRouter, FastAPI, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from structlog.testing import capture_logs
 
 from cpro_contracts import problems
@@ -327,6 +327,35 @@ async def test_several_services_answer_on_one_port(issuer: Issuer) -> None:
     assert statuses == [200, 200, 405, 404, 200, 200, 200]
     assert {"/v1/support/cases", "/v1/establishments/{uai}/things"} <= document["paths"].keys()
     assert (ready.status_code, ready.json()["missing"]) == (503, {"Support: kafka": "away"})
+
+
+async def test_schemas_of_the_same_name_stay_apart(issuer: Issuer) -> None:
+    def a_service(name: str, field: type) -> FastAPI:
+        router = APIRouter(prefix=f"/v1/{name}")
+        change = create_model("Change", value=(field, ...))
+        holder = create_model("Holder", change=(change, ...))
+
+        @router.get("", response_model=holder)
+        async def read(_: Support) -> None: ...
+
+        return an_app(issuer, Readiness(), router, title=f"CPro {name}")
+
+    combined = combine([a_service("first", int), a_service("second", str), a_service("third", int)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(combined), base_url="http://test") as client:
+        document = (await client.get("/openapi.json")).json()
+
+    schemas = document["components"]["schemas"]
+    assert schemas["Change"]["properties"]["value"]["type"] == "integer"
+    assert schemas["Change_second"]["properties"]["value"]["type"] == "string"
+    assert "Change_third" not in schemas
+
+    def value_type(path: str) -> str:
+        answer = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        holder = schemas[answer["$ref"].rsplit("/", 1)[1]]
+        change = schemas[holder["properties"]["change"]["$ref"].rsplit("/", 1)[1]]
+        return str(change["properties"]["value"]["type"])
+
+    assert [value_type(f"/v1/{name}") for name in ("first", "second", "third")] == ["integer", "string", "integer"]
 
 
 async def test_the_services_of_one_port_start_in_order_and_end_in_reverse(issuer: Issuer) -> None:

@@ -1,6 +1,6 @@
 """Several services on one port: each keeps its own application, the paths decide which one answers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cpro_platform.metrics import CONTENT_TYPE
 
+_SCHEMAS = "#/components/schemas/"
+
 
 def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIApp:
     """One ASGI application of several: their routes, one `/openapi.json` and `/docs`, one `/readyz` for all.
@@ -22,7 +24,7 @@ def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIAp
     Its lifespan runs theirs, in order, and ends them in reverse.
 
     Raises:
-        ValueError: two services declare the same path, or different schemas under one name.
+        ValueError: two services declare the same path and method.
     """
     document = _merged([app.openapi() for app in apps], title)
 
@@ -103,14 +105,39 @@ def _merged(documents: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
         "components": {},
     }
     for document in documents:
-        for path, operations in document["paths"].items():
+        own = _without_clashes(document, merged["components"].get("schemas", {}))
+        for path, operations in own["paths"].items():
             known = merged["paths"].setdefault(path, {})
             if known.keys() & operations.keys():
                 raise ValueError(f"two services declare {path}")
             known.update(operations)
-        for kind, entries in document.get("components", {}).items():
-            known = merged["components"].setdefault(kind, {})
-            for name, entry in entries.items():
-                if known.setdefault(name, entry) != entry:
-                    raise ValueError(f"two services declare another {name}")
+        for kind, entries in own.get("components", {}).items():
+            merged["components"].setdefault(kind, {}).update(entries)
     return merged
+
+
+def _without_clashes(document: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with those schemas renamed whose name another service gave to something else."""
+    service = document["info"]["title"].rsplit(" ", 1)[-1].replace("-", "_")
+    renamed: dict[str, str] = {}
+    own = document
+    # Renaming one changes those that refer to it, which may then clash themselves.
+    while clashes := [
+        name
+        for name, schema in own.get("components", {}).get("schemas", {}).items()
+        if _SCHEMAS + name not in renamed and known.get(name, schema) != schema
+    ]:
+        renamed |= {_SCHEMAS + name: f"{_SCHEMAS}{name}_{service}" for name in clashes}
+        own = _with_references(document, renamed)
+    own_schemas = own.get("components", {}).get("schemas", {})
+    for name, new_name in renamed.items():
+        own_schemas[new_name.removeprefix(_SCHEMAS)] = own_schemas.pop(name.removeprefix(_SCHEMAS))
+    return own
+
+
+def _with_references(node: Any, renamed: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _with_references(value, renamed) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_references(value, renamed) for value in node]
+    return renamed.get(node, node) if isinstance(node, str) else node
