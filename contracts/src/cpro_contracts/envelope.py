@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 SPEC_VERSION = "1.0"
-_AWARE_TIME = TypeAdapter(datetime)
+_AWARE_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_READ_ATTRIBUTES = frozenset({"ce_type", "ce_id", "ce_source", "ce_time", "traceparent"})
 _registry: dict[str, type["Event"]] = {}
 
 
@@ -84,15 +85,15 @@ class Envelope:
         return self.event.model_dump_json().encode()
 
     @classmethod
-    def read(cls, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Self:
-        """The envelope behind a Kafka message.
+    def read(cls, headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Self:
+        """The envelope behind a Kafka message. Headers of others are left alone, whatever they hold.
 
         Raises:
             UnreadableEventError: an attribute is missing, the type is not known, or the payload breaks its contract.
         """
         attributes: dict[str, Any] = {}
         try:
-            attributes = {name: raw.decode() for name, raw in headers}
+            attributes = {name: raw.decode() for name, raw in headers if name in _READ_ATTRIBUTES and raw is not None}
             model = _registry[attributes["ce_type"]]
             return cls(
                 id=UUID(attributes["ce_id"]),
