@@ -238,6 +238,39 @@ class StoreThatGoesAway:
         await self._objects.remove_many(keys)
 
 
+@pytest.mark.parametrize("stored_before", [False, True])
+async def test_of_two_uploads_that_commit_at_once_one_stays_and_the_other_leaves_nothing(
+    client: httpx.AsyncClient,
+    service: Service,
+    bucket: ObjectStore,
+    config: Config,
+    school: str,
+    stored_before: bool,
+) -> None:
+    if stored_before:
+        await client.put("/images/logo", content=encoded(a_logo(colour="red"), "PNG"))
+    both_put = asyncio.Barrier(2)
+
+    class Meeting(StoreThatGoesAway):
+        async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+            await super().put(key, data, content_type=content_type)
+            if "/thumbnail/" in key:
+                await both_put.wait()
+
+    uploads = (
+        handlers.store_image(
+            school, ImageKind.LOGO, data, by="admin-1", decoder=service.decoder, images=service.images,
+            objects=Meeting(service), clock=service.clock,  # type: ignore[arg-type]
+        )
+        for data in (LOGO, OTHER_LOGO)
+    )  # fmt: skip
+    await asyncio.gather(*uploads)
+
+    assert (await client.get("/images/logo")).status_code == 200
+    assert len(await keys_in(bucket)) == 2
+    assert removals_noted(config) == 0
+
+
 async def test_an_upload_that_fails_halfway_is_swept_once_it_can_no_longer_commit(
     client: httpx.AsyncClient, service: Service, bucket: ObjectStore, config: Config, school: str
 ) -> None:

@@ -2,10 +2,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
+import psycopg
 import pytest
 
 from cpro_contracts.envelope import Event
 from cpro_contracts.establishments import EstablishmentUpdated
+from cpro_settings.bootstrap import Service
+from cpro_settings.config import Config
+from cpro_settings.domain.sheet import Sheet, StoredSheet
 
 HeaderOf = Callable[..., dict[str, str]]
 EventsOf = Callable[[int], Awaitable[list[Event]]]
@@ -55,11 +59,45 @@ async def test_a_change_needs_the_version_that_was_read(client: httpx.AsyncClien
     assert (await client.get("")).json()["name"] == FULL["name"]
 
 
-async def test_of_two_first_saves_at_once_one_wins_and_the_other_is_told(client: httpx.AsyncClient) -> None:
-    answers = await asyncio.gather(*(save(client, dict(FULL, name=f"Lycée {n}"), 0) for n in range(6)))
+@pytest.mark.parametrize("saved_before", [0, 1])
+async def test_of_saves_at_once_one_wins_and_the_others_are_told(client: httpx.AsyncClient, saved_before: int) -> None:
+    for version in range(saved_before):
+        await save(client, FULL, version)
+
+    answers = await asyncio.gather(*(save(client, dict(FULL, name=f"Lycée {n}"), saved_before) for n in range(6)))
 
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
-    assert (await client.get("")).headers["etag"] == '"1"'
+    assert (await client.get("")).headers["etag"] == f'"{saved_before + 1}"'
+
+
+@pytest.mark.parametrize("saved_before", [0, 1])
+async def test_a_change_waits_for_the_one_under_way_and_then_sees_it(
+    client: httpx.AsyncClient, service: Service, config: Config, school: str, saved_before: int
+) -> None:
+    for version in range(saved_before):
+        await save(client, FULL, version)
+
+    async def version_seen() -> int:
+        async with service.sheets.changing(school) as change:
+            return change.current.version
+
+    async with service.sheets.changing(school) as change:
+        other = asyncio.create_task(version_seen())
+        async with asyncio.timeout(10):
+            while not (other.done() or await somebody_waits_for_a_lock(config)):
+                await asyncio.sleep(0.01)
+        changed = StoredSheet(school, Sheet(name="Autre"), saved_before + 1, service.clock.now(), "admin-2")
+        await change.save(changed, {"name": (None, "Autre")})
+
+    assert await other == saved_before + 1
+
+
+async def somebody_waits_for_a_lock(config: Config) -> bool:
+    async with await psycopg.AsyncConnection.connect(config.database.conninfo) as connection:
+        found = await connection.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return await found.fetchone() is not None
 
 
 async def test_all_the_wrong_fields_are_told_at_once_and_nothing_is_saved(client: httpx.AsyncClient) -> None:
