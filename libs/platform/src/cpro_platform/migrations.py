@@ -1,5 +1,6 @@
 """Alembic, the same way for every schema: plain SQL revisions shipped in the wheel, one process at a time."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, pool
 
 LOCK_TIMEOUT_MS = 5_000
+# Alembic keeps its environment in the modules `alembic.context` and `alembic.op`: two upgrades in threads of one process
+# would take each other's connection.
+_one_alembic_at_a_time = threading.Lock()
 _ADVISORY_KEY = 0x4350524F  # "CPRO": one migration at a time in a database
 
 
@@ -23,7 +27,7 @@ def upgrade(conninfo: str, script_location: Path, revision: str = "head") -> Non
     Raises:
         sqlalchemy.exc.OperationalError: the server is away, or a lock was not had within `LOCK_TIMEOUT_MS`.
     """
-    with _exclusively(conninfo) as connection:
+    with _exclusively(conninfo) as connection, _one_alembic_at_a_time:
         config = _config(script_location)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
