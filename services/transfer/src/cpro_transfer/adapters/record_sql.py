@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from cpro_tenant_db.catalogue import CATALOGUE, RecordTable, owner_of_row, rows_of_pupils
+from cpro_transfer.domain.transfers import Claim
 
 Columns = Mapping[str, Sequence[tuple[str, str]]]
 """By table: (name, type), ordered by name."""
@@ -32,89 +33,64 @@ ORDER BY c.relname, a.attname
 """
 
 
-def copy_out(table: RecordTable, columns: Columns, pupil_ids: Sequence[object]) -> sql.Composed:
-    """COPY the pupils' rows out, in binary."""
-    return sql.SQL("COPY (SELECT {} {} WHERE {} = ANY ({})) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(sql.Identifier("t", name) for name, _ in columns[table.name]),
-        rows_of_pupils(table),
-        owner_of_row(table),
-        sql.Literal(list(pupil_ids)),
+_REWRITTEN = {
+    # The copies were made under these keys before the rows come (`adapters/objects.py`).
+    "object_key": sql.SQL("format('tenants/%s/attachments/%s/%s/%s', m.destination_uai, m.transfer_id, m.epoch, t.id)"),
+}
+"""How a column that belongs to the place is written for the destination."""
+
+
+def copy_out(table: RecordTable, columns: Columns, claims: Sequence[Claim]) -> sql.Composed:
+    """COPY the pupils' rows out in binary, as the destination is to have them: its pupil's id, its objects' keys."""
+    return sql.SQL("""
+    COPY (
+        SELECT {values} {rows}
+        JOIN unnest({pupils}::uuid[], {arrivals}::uuid[], {transfers}::uuid[], {epochs}::bigint[], {uais}::text[])
+            AS m (origin_pupil_id, destination_pupil_id, transfer_id, epoch, destination_uai)
+            ON m.origin_pupil_id = {owner}
+    ) TO STDOUT (FORMAT binary)
+    """).format(
+        values=sql.SQL(", ").join(_as_it_arrives(table, name) for name, _ in columns[table.name]),
+        rows=rows_of_pupils(table),
+        owner=owner_of_row(table),
+        pupils=sql.Literal([claim.origin_pupil_id for claim in claims]),
+        arrivals=sql.Literal([claim.destination_pupil_id for claim in claims]),
+        transfers=sql.Literal([claim.id for claim in claims]),
+        epochs=sql.Literal([claim.epoch for claim in claims]),
+        uais=sql.Literal([claim.destination_uai for claim in claims]),
     )
 
 
 def copy_in(table: RecordTable, columns: Columns) -> sql.Composed:
-    """COPY the rows into the transaction's own table."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_incoming(table), _names(table, columns))
-
-
-def create_incoming() -> sql.Composed:
-    """The transaction's own tables: one for each record table, and the pupils with their new ids."""
-    tables = [
-        sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP;").format(_incoming(table), sql.Identifier(table.name))
-        for table in CATALOGUE
-    ]
-    moves = sql.SQL("""
-        CREATE TEMP TABLE incoming_move (transfer_id uuid PRIMARY KEY, epoch bigint, origin_pupil_id uuid UNIQUE,
-            destination_pupil_id uuid UNIQUE) ON COMMIT DROP;
-    """)
-    return sql.Composed([*tables, moves])
-
-
-INSERT_MOVES = """
-INSERT INTO incoming_move SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::uuid[], %s::uuid[])
-"""
-
-# The copies were made under these keys before the rows came (`adapters/objects.py`).
-REKEY_ATTACHMENTS = """
-UPDATE incoming_attachment a SET object_key = format('tenants/%%s/attachments/%%s/%%s/%%s', %(uai)s::text,
-    m.transfer_id, m.epoch, a.id)
-FROM incoming_move m WHERE m.origin_pupil_id = a.pupil_id
-"""
-
-
-def insert_rows(table: RecordTable, columns: Columns) -> sql.Composed:
-    """Insert what came into the table itself, for the pupil as the destination knows it."""
-    names = [name for name, _ in columns[table.name]]
-    if table.parent != "pupil":
-        return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
-            sql.Identifier(table.name), _names(table, columns), _names(table, columns), _incoming(table)
-        )
-    values = [
-        sql.SQL("m.destination_pupil_id") if name == table.parent_column else sql.Identifier("i", name)
-        for name in names
-    ]
-    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} i JOIN incoming_move m ON m.origin_pupil_id = i.{}").format(
-        sql.Identifier(table.name),
-        _names(table, columns),
-        sql.SQL(", ").join(values),
-        _incoming(table),
-        sql.Identifier(table.parent_column),
+    """COPY the rows into the table itself; nobody sees them before the landing commits."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns[table.name])
     )
 
 
-def digests(columns: Columns, *, only_incoming: bool) -> sql.Composed:
-    """For the pupils `%(pupil_ids)s`: table, pupil, number of rows, digest, ids; at the destination, of what came."""
+def digests(columns: Columns, *, only_ids: bool) -> sql.Composed:
+    """For the pupils `%(pupil_ids)s`: table, pupil, number of rows, digest, ids; `only_ids`: of the rows `%(ids)s`."""
+    some = sql.SQL("AND t.id = ANY (%(ids)s)") if only_ids else sql.SQL("")
     queries = []
     for table in CATALOGUE:
         hashed = [
             sql.Identifier("t", name)
             for name, _ in columns[table.name]
-            if name not in table.rewritten and not (table.parent == "pupil" and name == table.parent_column)
+            if name not in table.rewritten and not _is_pupil(table, name)
         ]
-        came = sql.SQL("JOIN {} i ON i.id = t.id").format(_incoming(table)) if only_incoming else sql.SQL("")
         queries.append(
             sql.SQL("""
             SELECT {name} AS table_name, {owner} AS pupil_id, count(*)::integer AS rows,
                 encode(sha256(string_agg(sha256(convert_to(ROW({hashed})::text, 'UTF8')), ''::bytea ORDER BY t.id)),
                     'hex') AS digest,
                 array_agg(t.id ORDER BY t.id) AS ids
-            {rows} {came} WHERE {owner} = ANY (%(pupil_ids)s) GROUP BY {owner}
+            {rows} WHERE {owner} = ANY (%(pupil_ids)s) {some} GROUP BY {owner}
             """).format(
                 name=sql.Literal(table.name),
                 owner=owner_of_row(table),
                 hashed=sql.SQL(", ").join(hashed),
                 rows=rows_of_pupils(table),
-                came=came,
+                some=some,
             )
         )
     return sql.SQL(" UNION ALL ").join(queries)
@@ -127,9 +103,11 @@ def delete_rows(table: RecordTable) -> sql.Composed:
     """).format(sql.Identifier(table.name), rows_of_pupils(table), owner_of_row(table))
 
 
-def _incoming(table: RecordTable) -> sql.Identifier:
-    return sql.Identifier(f"incoming_{table.name}")
+def _as_it_arrives(table: RecordTable, column: str) -> sql.Composable:
+    if _is_pupil(table, column):
+        return sql.SQL("m.destination_pupil_id")
+    return _REWRITTEN[column] if column in table.rewritten else sql.Identifier("t", column)
 
 
-def _names(table: RecordTable, columns: Columns) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns[table.name])
+def _is_pupil(table: RecordTable, column: str) -> bool:
+    return table.parent == "pupil" and column == table.parent_column

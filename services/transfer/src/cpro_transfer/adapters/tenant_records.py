@@ -216,21 +216,18 @@ class TenantRecords:
             self._transaction(destination_uai, claim_id) as destination,
         ):
             await self._preflight(destination)
+            await _check_not_leaving(destination, claims)
             holds = await _check_holds(origin, claims)
             columns = await self._common_columns(origin, destination)
-            await destination.execute(record_sql.create_incoming())
-            await destination.execute(record_sql.INSERT_MOVES, _move_columns(claims))
-            await _copy(origin, destination, columns, [claim.origin_pupil_id for claim in claims])
-            await destination.execute(record_sql.REKEY_ATTACHMENTS, {"uai": destination_uai})
-            left = await _digests(origin, columns, {c.origin_pupil_id: c for c in claims}, only_incoming=False)
+            left = await _digests(origin, columns, {c.origin_pupil_id: c for c in claims})
             leavers = {pupil.id: pupil for pupil in await _pupils(origin, [c.origin_pupil_id for c in claims])}
+            await _copy(origin, destination, columns, claims)
             crash_points.reach("move.copied")
 
+            # The locks come last: a mover that sleeps in a COPY keeps nobody waiting.
             opt_in, arrivals = await _check_landing(destination, claims, leavers)
-            for table in CATALOGUE:
-                await destination.execute(record_sql.insert_rows(table, columns))
-            pupils = {claim.destination_pupil_id: claim for claim in claims}
-            arrived = await _digests(destination, columns, pupils, only_incoming=True)
+            ids = [row_id for tables in left.values() for table in tables.values() for row_id in table.ids]
+            arrived = await _digests(destination, columns, {c.destination_pupil_id: c for c in claims}, only_ids=ids)
             differing = {claim.id: Reason.DIGEST_MISMATCH for claim in claims if left[claim.id] != arrived[claim.id]}
             if differing:
                 raise LandingRefusedError(differing)
@@ -266,7 +263,7 @@ class TenantRecords:
             await _pupils(tx, list(pupils), lock="FOR UPDATE")
             await _check_holds(tx, claims, lock=True)
             await tx.execute(_TAKE_OVER, _arguments(claims) | {"claim_id": claim_id})
-            here = await _digests(tx, await _columns(tx), pupils, only_incoming=False)
+            here = await _digests(tx, await _columns(tx), pupils)
             if any(here[claim.id] != landed[claim].tables for claim in claims):
                 raise RecordsChangedError
             await tx.execute(_NOTE_OBJECTS, _arguments(claims))
@@ -360,6 +357,17 @@ def _refusal_of_pair(claim: Claim, leaver: _Pupil, arrival: PupilSheet | None) -
     return None if are_one_person(leaver.sheet().identity, arrival.identity) else Reason.IDENTITY_MISMATCH
 
 
+async def _check_not_leaving(destination: Connection, claims: Sequence[Claim]) -> None:
+    """A pupil may have come back, or gone on, before an earlier transfer out of the destination has ended.
+
+    Raises:
+        RecordsBusyError: that one first.
+    """
+    pupil_ids = [claim.destination_pupil_id for claim in claims]
+    if await _fetch(destination, "SELECT 1 FROM transfer_hold WHERE pupil_id = ANY (%s) LIMIT 1", (pupil_ids,)):
+        raise RecordsBusyError
+
+
 async def _check_landing(
     destination: Connection, claims: Sequence[Claim], leavers: Mapping[UUID, _Pupil]
 ) -> tuple[Any, Mapping[UUID, _Pupil]]:
@@ -367,16 +375,12 @@ async def _check_landing(
 
     Raises:
         LandingRefusedError: the establishment's doors are closed, or a pupil is not, or no longer, who was expected.
-        RecordsBusyError: a pupil's records are being taken out of here.
         SupersededError: a later epoch has raised the fence.
     """
     opt_in = await _one(destination, _OPT_IN)
     if not opt_in["enabled"]:
         raise LandingRefusedError({claim.id: Reason.DESTINATION_NOT_OPTED_IN for claim in claims})
     pupil_ids = [claim.destination_pupil_id for claim in claims]
-    if await _fetch(destination, "SELECT 1 FROM transfer_hold WHERE pupil_id = ANY (%s) LIMIT 1", (pupil_ids,)):
-        # The pupil went on, or came back, before an earlier transfer has ended here.
-        raise RecordsBusyError
     arrivals = {pupil.id: pupil for pupil in await _pupils(destination, pupil_ids, lock="FOR NO KEY UPDATE")}
     refused: dict[UUID, Reason] = {}
     for claim in claims:
@@ -408,10 +412,10 @@ async def _columns(tx: Connection) -> Columns:
     return columns
 
 
-async def _copy(origin: Connection, destination: Connection, columns: Columns, pupil_ids: Sequence[UUID]) -> None:
+async def _copy(origin: Connection, destination: Connection, columns: Columns, claims: Sequence[Claim]) -> None:
     for table in CATALOGUE:
         async with (
-            origin.cursor().copy(record_sql.copy_out(table, columns, pupil_ids)) as rows,
+            origin.cursor().copy(record_sql.copy_out(table, columns, claims)) as rows,
             destination.cursor().copy(record_sql.copy_in(table, columns)) as sink,
         ):
             async for block in rows:
@@ -419,12 +423,12 @@ async def _copy(origin: Connection, destination: Connection, columns: Columns, p
 
 
 async def _digests(
-    tx: Connection, columns: Columns, claims: Mapping[UUID, Claim], *, only_incoming: bool
+    tx: Connection, columns: Columns, claims: Mapping[UUID, Claim], *, only_ids: Sequence[UUID] | None = None
 ) -> dict[UUID, Tables]:
     """By transfer, for every claim: the claims are given by the pupil's id in this database."""
     tables: dict[UUID, dict[str, TableReceipt]] = {claim.id: {} for claim in claims.values()}
-    query = record_sql.digests(columns, only_incoming=only_incoming)
-    for row in await _fetch(tx, query, {"pupil_ids": list(claims)}):
+    query = record_sql.digests(columns, only_ids=only_ids is not None)
+    for row in await _fetch(tx, query, {"pupil_ids": list(claims), "ids": only_ids}):
         transfer_id = claims[row["pupil_id"]].id
         tables[transfer_id][row["table_name"]] = TableReceipt(row["rows"], row["digest"], tuple(row["ids"]))
     return dict(tables)
@@ -492,12 +496,3 @@ def _arguments(claims: Sequence[Claim]) -> dict[str, Any]:
         "epochs": [claim.epoch for claim in claims],
         "pupils": [claim.origin_pupil_id for claim in claims],
     }
-
-
-def _move_columns(claims: Sequence[Claim]) -> tuple[list[Any], ...]:
-    return (
-        _ids(claims),
-        [claim.epoch for claim in claims],
-        [claim.origin_pupil_id for claim in claims],
-        [claim.destination_pupil_id for claim in claims],
-    )
