@@ -27,8 +27,8 @@ from aiokafka.errors import (
     KafkaError,
     UnknownMemberIdError,
 )
-from cpro_contracts.envelope import Envelope
 
+from cpro_contracts.envelope import Envelope
 from cpro_platform import crash_points
 from cpro_platform.dead_letters import DeadLetters, describe
 from cpro_platform.kafka import Record

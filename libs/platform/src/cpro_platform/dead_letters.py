@@ -1,9 +1,9 @@
 """Setting aside a message that can't be handled: untouched, with why and where from in its headers."""
 
 import psycopg
+
 from cpro_contracts.envelope import UnreadableEventError
 from cpro_contracts.topics import dead_letters_of
-
 from cpro_platform.clock import Clock
 from cpro_platform.errors import PoisonMessageError
 from cpro_platform.kafka import EventPublisher, OutgoingMessage, Record

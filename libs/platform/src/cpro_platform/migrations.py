@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, pool
 
 LOCK_TIMEOUT_MS = 5_000
-# Alembic keeps its environment in the modules `alembic.context` and `alembic.op`: two upgrades in threads of one process
+# Alembic keeps its environment in the modules `alembic.context` and `alembic.op`: two upgrades in threads of a process
 # would take each other's connection.
 _one_alembic_at_a_time = threading.Lock()
 _ADVISORY_KEY = 0x4350524F  # "CPRO": one migration at a time in a database

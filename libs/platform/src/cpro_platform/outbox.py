@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
 
 import structlog
-from cpro_contracts.envelope import SPEC_VERSION, Event
 from psycopg.types.json import Jsonb
 
+from cpro_contracts.envelope import SPEC_VERSION, Event
 from cpro_platform import crash_points
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database

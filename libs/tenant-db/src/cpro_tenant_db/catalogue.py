@@ -7,8 +7,9 @@ The record tables belong to the CPro core application; this system only moves th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cpro_platform.database import Connection
 from psycopg import sql
+
+from cpro_platform.database import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from collections.abc import Coroutine
 from typing import Annotated
 
 import typer
-from cpro_contracts.identifiers import MalformedUaiError
-from cpro_platform.config import TenantSettings, settings_of
 from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
+from cpro_contracts.identifiers import MalformedUaiError
+from cpro_platform.config import TenantSettings, settings_of
 from cpro_tenant_db import directory as directories
 from cpro_tenant_db import provisioning
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
-from cpro_platform.database import Connection, database_conninfo
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from cpro_platform.database import Connection, database_conninfo
 from cpro_tenant_db.directory import Directory, Tenant, TenantState
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cpro_platform.database import Database
 from psycopg.rows import class_row
+
+from cpro_platform.database import Database
 
 MIGRATIONS = Path(__file__).parent / "directory_migrations"
 

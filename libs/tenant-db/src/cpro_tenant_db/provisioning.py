@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psycopg
 import sqlalchemy.exc
-from cpro_contracts.identifiers import parse_uai
-from cpro_platform import migrations
-from cpro_platform.database import Connection, create_database, database_conninfo
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
+from cpro_contracts.identifiers import parse_uai
+from cpro_platform import migrations
+from cpro_platform.database import Connection, create_database, database_conninfo
 from cpro_tenant_db import catalogue
 from cpro_tenant_db.directory import MIGRATIONS as DIRECTORY_MIGRATIONS
 from cpro_tenant_db.directory import Directory, Tenant

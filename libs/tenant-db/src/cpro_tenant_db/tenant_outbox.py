@@ -12,11 +12,11 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import structlog
+
 from cpro_platform import outbox
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher
 from cpro_platform.transience import is_transient
-
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
 

@@ -5,6 +5,7 @@ Revises:
 """
 
 from alembic import op
+
 from cpro_platform import outbox
 
 revision = "0001"
