@@ -1,5 +1,6 @@
 """The media service on the real servers."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from uuid import uuid4
@@ -41,6 +42,23 @@ async def config(servers: Servers) -> Config:
     )
     await prepare(config)
     return config
+
+
+@pytest.fixture
+def environment(config: Config) -> dict[str, str]:
+    """The variables that give a process the same configuration."""
+    store, oidc = config.object_store, config.oidc
+    return {
+        "CPRO_MEDIA_DATABASE__URL": config.database.conninfo,
+        "CPRO_MEDIA_OBJECT_STORE__ENDPOINT": store.endpoint,
+        "CPRO_MEDIA_OBJECT_STORE__ACCESS_KEY": store.access_key.get_secret_value(),
+        "CPRO_MEDIA_OBJECT_STORE__SECRET_KEY": store.secret_key.get_secret_value(),
+        "CPRO_MEDIA_OBJECT_STORE__SECURE": str(store.secure),
+        "CPRO_MEDIA_OBJECT_STORE__BUCKET": store.bucket,
+        "CPRO_MEDIA_OIDC__ISSUER": oidc.issuer,
+        "CPRO_MEDIA_OIDC__AUDIENCE": oidc.audience,
+        "PATH": os.environ["PATH"],
+    }
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Killed at each point of a replacement: the image is the old one or the new one, and no object stays for long."""
 
 import asyncio
-import os
 import signal
 import sys
 from datetime import timedelta
@@ -40,27 +39,11 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def environment_of(config: Config, crash_at: str) -> dict[str, str]:
-    store, oidc = config.object_store, config.oidc
-    return {
-        "CPRO_CRASH_AT": crash_at,
-        "CPRO_MEDIA_DATABASE__URL": config.database.conninfo,
-        "CPRO_MEDIA_OBJECT_STORE__ENDPOINT": store.endpoint,
-        "CPRO_MEDIA_OBJECT_STORE__ACCESS_KEY": store.access_key.get_secret_value(),
-        "CPRO_MEDIA_OBJECT_STORE__SECRET_KEY": store.secret_key.get_secret_value(),
-        "CPRO_MEDIA_OBJECT_STORE__SECURE": str(store.secure),
-        "CPRO_MEDIA_OBJECT_STORE__BUCKET": store.bucket,
-        "CPRO_MEDIA_OIDC__ISSUER": oidc.issuer,
-        "CPRO_MEDIA_OIDC__AUDIENCE": oidc.audience,
-        "PATH": os.environ["PATH"],
-    }
-
-
-async def killed_at(point: str, what: str, config: Config, school: str) -> None:
+async def killed_at(point: str, what: str, environment: dict[str, str], school: str) -> None:
     """Store NEW, or delete, in a process that dies at this point."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STORE_FROM_STANDARD_INPUT, what, school,
-        stdin=asyncio.subprocess.PIPE, env=environment_of(config, point),
+        stdin=asyncio.subprocess.PIPE, env=environment | {"CPRO_CRASH_AT": point},
     )  # fmt: skip
     await process.communicate(encoded(NEW, "PNG"))
     assert process.returncode == -signal.SIGKILL
@@ -83,11 +66,12 @@ async def test_after_a_kill_the_image_is_whole_and_the_sweep_leaves_only_its_obj
     service: Service,
     bucket: ObjectStore,
     config: Config,
+    environment: dict[str, str],
     school: str,
 ) -> None:
     await client.put("/images/logo", content=encoded(OLD, "PNG"))
 
-    await killed_at(point, what, config, school)
+    await killed_at(point, what, environment, school)
     clock = SettableClock(SystemClock().now() + LONGEST_UPLOAD + timedelta(seconds=1))
     await handlers.sweep(images=service.images, objects=service.objects, clock=clock)
 
@@ -103,10 +87,10 @@ async def test_after_a_kill_the_image_is_whole_and_the_sweep_leaves_only_its_obj
 
 
 async def test_the_running_service_sweeps_by_itself(
-    config: Config, client: httpx.AsyncClient, bucket: ObjectStore, school: str
+    config: Config, environment: dict[str, str], client: httpx.AsyncClient, bucket: ObjectStore, school: str
 ) -> None:
     await client.put("/images/logo", content=encoded(OLD, "PNG"))
-    await killed_at("image.deleted", "delete", config, school)
+    await killed_at("image.deleted", "delete", environment, school)
     assert len(await bucket.list()) == 2
 
     async with Service(config), asyncio.timeout(10):

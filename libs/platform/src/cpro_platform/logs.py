@@ -28,6 +28,9 @@ PERSONAL_FIELDS = frozenset(
 )  # fmt: skip
 """Fields that never reach a log, whoever passes them."""
 
+_TALKATIVE = ("httpx", "httpcore", "urllib3", "aiokafka")
+"""Libraries that tell every request: their warnings are enough."""
+
 _EventDict = MutableMapping[str, Any]
 _TEXT_IS_SAFE = (OSError, TimeoutError, psycopg.OperationalError, psycopg.ProgrammingError)
 
@@ -64,6 +67,8 @@ def configure(settings: TelemetrySettings, *, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
