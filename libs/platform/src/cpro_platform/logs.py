@@ -8,7 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import psycopg
 import structlog
@@ -35,8 +35,8 @@ _EventDict = MutableMapping[str, Any]
 _TEXT_IS_SAFE = (OSError, TimeoutError, psycopg.OperationalError, psycopg.ProgrammingError)
 
 
-def configure(settings: TelemetrySettings, *, service: str) -> None:
-    """Send the logs of this process, those of libraries included, to standard error in the format of the settings."""
+def configure(settings: TelemetrySettings, *, service: str, stream: TextIO | None = None) -> None:
+    """Send the logs of this process, those of libraries included, to `stream` (standard error) as the settings say."""
 
     def say_service(_logger: object, _method: str, event: _EventDict) -> _EventDict:
         event.setdefault("service", service)
@@ -57,7 +57,7 @@ def configure(settings: TelemetrySettings, *, service: str) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
@@ -66,6 +66,8 @@ def configure(settings: TelemetrySettings, *, service: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    # A line that can't be written must not be replaced by the traceback under way, whose texts nobody has cleaned.
+    logging.raiseExceptions = False
     root.setLevel(settings.log_level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
