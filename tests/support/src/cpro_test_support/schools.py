@@ -16,7 +16,7 @@ from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivate
 from cpro_embedded.endpoints import Endpoints
 from cpro_platform import outbox
 from cpro_platform.clock import SystemClock
-from cpro_platform.config import ObjectStoreSettings
+from cpro_platform.config import ObjectStoreSettings, TenantSettings
 from cpro_platform.database import Connection, Database, create_database, database_conninfo
 from cpro_platform.kafka import EventPublisher
 from cpro_platform.object_store import ObjectStore
@@ -214,6 +214,19 @@ async def opened_schools(endpoints: Endpoints, *, name: str = "tests") -> AsyncI
     first = next(iter(endpoints.postgres_clusters.values()))
     directory_url = database_conninfo(first, f"cpro_directory_{name}")
     await provisioning.prepare_directory(directory_url)
+    async with _opened(endpoints, directory_url) as schools:
+        yield schools
+
+
+@asynccontextmanager
+async def opened_on(endpoints: Endpoints, tenants: TenantSettings) -> AsyncIterator[Schools]:
+    """The same on a directory that is there."""
+    async with _opened(endpoints, tenants.directory_conninfo) as schools:
+        yield schools
+
+
+@asynccontextmanager
+async def _opened(endpoints: Endpoints, directory_url: str) -> AsyncIterator[Schools]:
     async with AsyncExitStack() as opening:
         database = Database(directory_url, name="test-directory", max_connections=4)
         await database.open()

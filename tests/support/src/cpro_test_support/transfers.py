@@ -18,6 +18,7 @@ from cpro_contracts.envelope import Envelope
 from cpro_contracts.identifiers import uai_key
 from cpro_embedded.endpoints import Endpoints
 from cpro_platform.clock import SystemClock
+from cpro_platform.config import TenantSettings
 from cpro_platform.consuming import Message
 from cpro_platform.database import Database
 from cpro_test_support.schools import Schools, fresh_database, opened_schools, store_settings
@@ -170,26 +171,32 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+async def fresh_transfer_config(endpoints: Endpoints, tenants: TenantSettings, **settings: object) -> Config:
+    """A transfer service with a database and a consumer group of its own, for the tenants of a directory."""
+    return Config.model_validate(
+        {
+            "database": {"url": await fresh_database(endpoints, "cpro_transfer")},
+            "tenants": tenants,
+            "kafka": {"bootstrap_servers": endpoints.kafka_bootstrap},
+            "object_store": store_settings(endpoints),
+            "oidc": {"issuer": endpoints.oidc_issuer, "audience": endpoints.oidc_audience},
+            "telemetry": {"log_level": "warning"},
+            "join_group": f"join-{uuid4().hex[:8]}",
+            **settings,
+        }
+    )
+
+
 @asynccontextmanager
 async def opened_world(endpoints: Endpoints, **settings: object) -> AsyncIterator[TransferWorld]:
     """A directory, a transfer database and a consumer group of its own on the running servers."""
-    name = uuid4().hex[:8]
-    async with opened_schools(endpoints, name=name) as schools:
-        url = await fresh_database(endpoints, "cpro_transfer")
-        config = Config.model_validate(
-            {
-                "database": {"url": url},
-                "tenants": {"directory_url": schools.directory_url, "clusters": dict(endpoints.postgres_clusters)},
-                "kafka": {"bootstrap_servers": endpoints.kafka_bootstrap},
-                "object_store": store_settings(endpoints),
-                "oidc": {"issuer": endpoints.oidc_issuer, "audience": endpoints.oidc_audience},
-                "telemetry": {"log_level": "warning"},
-                "join_group": f"join-{name}",
-                **settings,
-            }
+    async with opened_schools(endpoints, name=uuid4().hex[:8]) as schools:
+        tenants = TenantSettings.model_validate(
+            {"directory_url": schools.directory_url, "clusters": dict(endpoints.postgres_clusters)}
         )
+        config = await fresh_transfer_config(endpoints, tenants, **settings)
         await prepare(config)
-        database = Database(url, name="test-transfer", max_connections=4)
+        database = Database(config.database.conninfo, name="test-transfer", max_connections=4)
         await database.open()
         try:
             yield TransferWorld(schools, config, database)
@@ -220,4 +227,4 @@ def _headers(row: Sequence[Any]) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in zip(names, values, strict=True)]
 
 
-__all__ = ["Process", "TransferWorld", "eventually", "new_ine", "new_uai", "opened_world"]
+__all__ = ["Process", "TransferWorld", "eventually", "fresh_transfer_config", "new_ine", "new_uai", "opened_world"]
