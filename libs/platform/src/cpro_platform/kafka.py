@@ -7,7 +7,14 @@ from typing import Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerClosed,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from cpro_contracts.envelope import Envelope
 from cpro_contracts.topics import Topic
@@ -53,7 +60,7 @@ class EventPublisher:
     def __init__(self, bootstrap_servers: str, *, client_id: str, request_timeout_seconds: float = 15) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
-        self._request_timeout_ms = int(request_timeout_seconds * 1000)
+        self._timeout_seconds = request_timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
@@ -61,26 +68,42 @@ class EventPublisher:
         """Send and wait for every acknowledgement.
 
         Raises:
-            aiokafka.errors.KafkaError: some were not acknowledged; which ones is not known, so send all again.
+            aiokafka.errors.KafkaError: some were not acknowledged in time; which ones is not known, so send all again.
         """
         if not messages:
             return
         producer = await self._started()
-        futures = [
-            await producer.send(message.topic, message.value, message.key, headers=message.headers)
-            for message in messages
-        ]
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        sent: list[asyncio.Future[object]] = []
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for message in messages:
+                    sent.append(await producer.send(message.topic, message.value, message.key, headers=message.headers))
+                await asyncio.gather(*sent)
+        except TimeoutError:
+            await self._give_up(producer)
+            raise KafkaTimeoutError(f"not acknowledged within {self._timeout_seconds} s") from None
+        except ProducerClosed:
+            raise KafkaConnectionError("another call has given up on Kafka") from None
+        except KafkaError as error:
+            if not error.retriable:
+                await self._give_up(producer)  # a producer that lost its sequence refuses everything from then on
+            raise
+        finally:
+            _let_be(sent)
 
     async def stop(self) -> None:
-        """Send what is buffered and close."""
+        """Send what is buffered, unless Kafka is away for too long, and close."""
         async with self._starting:
             producer, self._producer = self._producer, None
             if producer:
-                await producer.stop()
+                await _close(producer, flush_seconds=self._timeout_seconds)
+
+    async def _give_up(self, producer: AIOKafkaProducer) -> None:
+        """Forget this producer and what it holds; the next call begins with a new one."""
+        async with self._starting:
+            if self._producer is producer:
+                self._producer = None
+                await _close(producer, flush_seconds=0)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -101,7 +124,7 @@ class EventPublisher:
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
-            request_timeout_ms=self._request_timeout_ms,
+            request_timeout_ms=int(self._timeout_seconds * 1000),
             linger_ms=0,
         )
         try:
@@ -111,6 +134,31 @@ class EventPublisher:
             raise
         self._producer = producer
         return producer
+
+
+def _let_be(sent: Iterable[asyncio.Future[object]]) -> None:
+    """Nobody waits for these any more: neither for their outcome nor for their error."""
+    for future in sent:
+        if not future.cancel() and not future.cancelled():
+            future.exception()
+
+
+async def _close(producer: AIOKafkaProducer, *, flush_seconds: float) -> None:
+    """Close, whether or not Kafka answers.
+
+    aiokafka tries an idempotent batch again for ever, flushes before it closes and has no way to give up; so its
+    sending task is ended from here.
+    """
+    closing = asyncio.create_task(producer.stop())
+    await asyncio.wait({closing}, timeout=flush_seconds)
+    if not closing.done():
+        producer._sender.sender_task.cancel()
+        await closing
+        buffer = producer._message_accumulator
+        for batch in [batch for batches in buffer._batches.values() for batch in batches]:
+            buffer._pending_batches.add(batch)  # where a callback of aiokafka takes it out of again
+            batch.drain_ready()
+            batch.failure(KafkaTimeoutError("given up"))
 
 
 async def ensure_topics(bootstrap_servers: str, topics: Iterable[Topic], *, replication_factor: int = 1) -> None:
