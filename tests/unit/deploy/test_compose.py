@@ -67,7 +67,7 @@ def _scripts() -> dict[str, str]:
 def _commands(script: str) -> set[str]:
     module, _, attribute = _scripts()[script].partition(":")
     app: typer.Typer = getattr(import_module(module), attribute)
-    return {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    return {str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands}
 
 
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[str]:
