@@ -47,7 +47,13 @@ from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points, tracing
 from cpro_platform.transience import is_transient
 from cpro_transfer.domain.transfers import Claim, TransferState
-from cpro_transfer.errors import LandingRefusedError, PreflightError, RecordsChangedError, SupersededError
+from cpro_transfer.errors import (
+    LandingRefusedError,
+    PreflightError,
+    RecordsBusyError,
+    RecordsChangedError,
+    SupersededError,
+)
 from cpro_transfer.ports import Landed, Ledger, Objects, Records
 
 _log = structlog.get_logger()
@@ -114,7 +120,8 @@ class Mover:
                 error=type(error).__name__,
                 exc_info=None if foreseen else error,
             )
-            await self.ledger.postpone(everyone, Reason.TENANT_UNAVAILABLE)
+            busy = isinstance(error, RecordsBusyError)
+            await self.ledger.postpone(everyone, Reason.IN_PROGRESS if busy else Reason.TENANT_UNAVAILABLE)
             return
         if batch.landed:
             await self._bring_home(batch.landed)

@@ -75,6 +75,8 @@ CREATE TABLE transfer (
     finished_at timestamptz,
     completed_at timestamptz,
     CHECK ((state IN ('held', 'cancelled')) <= (reason IS NOT NULL)),
+    -- What has ended is never claimed again.
+    CHECK ((state IN ('completed', 'cancelled', 'undone')) <= (due_at IS NULL)),
     -- The business key: whatever is repeated or replayed, the same facts are one transfer.
     UNIQUE NULLS NOT DISTINCT (match_key, origin_uai, origin_revision, destination_uai)
 );
