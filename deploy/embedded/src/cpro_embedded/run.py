@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from cpro_embedded.demo.schools import CAEN, CLUSTERS, PERPIGNAN, School
 from cpro_embedded.demo.story import FEWEST_PUPILS, Story
 from cpro_embedded.demo.world import TOKEN_SECONDS, World, opened_world
 from cpro_embedded.errors import EmbeddedError, ServerFailedError
+from cpro_embedded.interrupts import end_in_good_order
 from cpro_embedded.ports import LOCALHOST
 from cpro_embedded.stack import EmbeddedStack
 
@@ -35,7 +35,7 @@ def main(
     for_seconds: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run everything on one machine, with schools that have transfers completed and waiting."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_good_order()
     narrator = Narrator()
     folder = run_folder / "servers"
     session = run_folder / "session.json"

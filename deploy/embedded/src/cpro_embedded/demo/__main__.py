@@ -1,7 +1,6 @@
 """`python -m cpro_embedded.demo`: play the story, say how it ended in one last line, exit with 0 or 1."""
 
 import asyncio
-import signal
 import traceback
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,17 +12,20 @@ import psycopg
 import typer
 
 from cpro_embedded.demo import report
-from cpro_embedded.demo.checks import check
+from cpro_embedded.demo.checks import Findings, check
 from cpro_embedded.demo.errors import DemoFailedError
 from cpro_embedded.demo.narrator import Narrator
 from cpro_embedded.demo.schools import CLUSTERS, PARIS
-from cpro_embedded.demo.story import FEWEST_PUPILS, Story
+from cpro_embedded.demo.story import FEWEST_PUPILS, Story, Way
 from cpro_embedded.demo.world import World, opened_world
 from cpro_embedded.errors import EmbeddedError
+from cpro_embedded.interrupts import end_in_good_order
 from cpro_embedded.stack import EmbeddedStack
 
 _LONGEST_SECONDS = 600
 _WHY_LENGTH = 500
+
+Played = tuple[Sequence[Way], Findings]
 
 app = typer.Typer(add_completion=False)
 
@@ -56,11 +58,11 @@ def main(
     tamper: Annotated[list[Tampering], typer.Option(hidden=True, default_factory=list)],
 ) -> None:
     """Play the whole way on real servers and check every record."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_good_order()
     narrator = Narrator()
     folder = run_folder / "demo"
     try:
-        last_line = _play(folder, narrator, pupils, single_moves, tamper)
+        ways, findings = _play(folder, narrator, pupils, single_moves, tamper)
     except KeyboardInterrupt:
         _fail(narrator, "interrupted", folder)
     except EmbeddedError as failure:
@@ -71,10 +73,10 @@ def main(
         log.write_text(traceback.format_exc())
         _fail(narrator, f"{type(error).__name__}: {error}", folder)
     else:
-        narrator.line(last_line)
+        narrator.line(report.ok_line(ways, findings, narrator.seconds))
 
 
-def _play(folder: Path, narrator: Narrator, pupils: int, single_moves: int, tamper: Sequence[Tampering]) -> str:
+def _play(folder: Path, narrator: Narrator, pupils: int, single_moves: int, tamper: Sequence[Tampering]) -> Played:
     narrator.chapter("Servers")
     stack = EmbeddedStack(folder, clusters=CLUSTERS)
     with narrator.doing("PostgreSQL (two clusters), Kafka and S3 started"):
@@ -88,7 +90,7 @@ def _play(folder: Path, narrator: Narrator, pupils: int, single_moves: int, tamp
 
 async def _story(
     stack: EmbeddedStack, narrator: Narrator, pupils: int, single_moves: int, tamper: Sequence[Tampering]
-) -> str:
+) -> Played:
     async with asyncio.timeout(_LONGEST_SECONDS), opened_world(stack, narrator) as world:
         story = Story(world, pupils, min(single_moves, pupils // 4))
         await story.last_school_year()
@@ -108,7 +110,7 @@ async def _story(
     narrator.table(report.latency_table(story.ways))
     if findings.problems:
         raise DemoFailedError(", ".join(findings.problems))
-    return report.ok_line(story.ways, findings, narrator.seconds)
+    return story.ways, findings
 
 
 async def _tamper(world: World, how: Tampering) -> None:
