@@ -28,7 +28,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from cpro_contracts.envelope import Envelope
+from cpro_contracts.envelope import Envelope, UnreadableEventError
 from cpro_platform import crash_points
 from cpro_platform.dead_letters import DeadLetters, describe
 from cpro_platform.kafka import Record
@@ -36,7 +36,6 @@ from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 
-_KEEP_ALIVE_SECONDS = 30.0
 _FETCH_WAIT_MS = 1_000
 
 
@@ -87,6 +86,7 @@ class Consumer:
         failure_limit: FailureLimit = FailureLimit(),
         revocation_grace_seconds: float = 20.0,
         session_timeout_seconds: float = 30.0,
+        max_poll_interval_seconds: float = 300.0,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._group = group
@@ -99,6 +99,8 @@ class Consumer:
         self._limit = failure_limit
         self._grace_seconds = revocation_grace_seconds
         self._session_timeout_ms = int(session_timeout_seconds * 1000)
+        self._max_poll_interval_ms = int(max_poll_interval_seconds * 1000)
+        self._keep_alive_seconds = max_poll_interval_seconds / 10
         self._outcomes: deque[bool] = deque(maxlen=failure_limit.window)
         self._failures_in_a_row = 0
         self._batch: asyncio.Task[None] | None = None
@@ -131,6 +133,7 @@ class Consumer:
             auto_offset_reset="earliest",
             partition_assignment_strategy=(StickyPartitionAssignor,),
             session_timeout_ms=self._session_timeout_ms,
+            max_poll_interval_ms=self._max_poll_interval_ms,
             heartbeat_interval_ms=min(3_000, self._session_timeout_ms // 3),
             isolation_level="read_committed",
         )
@@ -154,7 +157,7 @@ class Consumer:
         self._batch = asyncio.create_task(self._handle_and_commit(consumer, batch))
         try:
             while not self._batch.done():
-                await asyncio.wait({self._batch}, timeout=_KEEP_ALIVE_SECONDS)
+                await asyncio.wait({self._batch}, timeout=self._keep_alive_seconds)
                 if not self._batch.done():
                     await self._poll_without_reading(consumer)
             with suppress(asyncio.CancelledError):  # abandoned by a rebalance: the batch comes again
@@ -189,20 +192,23 @@ class Consumer:
             self._log.warning("consumer.commit_postponed", error=type(error).__name__)
 
     async def _handle_records(self, records: list[Record]) -> None:
-        messages = [message for record in records if (message := await self._read(record)) is not None]
-        if messages:
-            by_place = {(record.topic, record.partition, record.offset): record for record in records}
-            await self._handle_or_split(messages, by_place)
-
-    async def _read(self, record: Record) -> Message | None:
-        try:
-            envelope = Envelope.read(record.headers, record.value)
-        except ValueError as error:
-            await self._set_aside(record, error)
-            return None
-        return Message(record.topic, record.partition, record.offset, envelope)
+        """Handle the batch in order, so that a run of failures is one of messages that follow each other."""
+        by_place = {(record.topic, record.partition, record.offset): record for record in records}
+        readable: list[Message] = []
+        for record in records:
+            try:
+                envelope = Envelope.read(record.headers, record.value)
+            except UnreadableEventError as error:
+                await self._handle_or_split(readable, by_place)
+                readable = []
+                await self._set_aside(record, error)
+            else:
+                readable.append(Message(record.topic, record.partition, record.offset, envelope))
+        await self._handle_or_split(readable, by_place)
 
     async def _handle_or_split(self, messages: list[Message], records: dict[tuple[str, int, int], Record]) -> None:
+        if not messages:
+            return
         try:
             await self._handle_when_possible(messages)
         except Exception as error:  # noqa: BLE001 - whatever it is, the culprit is found and set aside with it
