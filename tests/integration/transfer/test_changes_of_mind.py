@@ -14,11 +14,7 @@ JOIN_BY_HAND = Work.MOVE | Work.RELAY
 
 
 async def test_a_pupil_who_comes_back_before_the_move_keeps_everything(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, _, leaver = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
     await origin.has_again(leaver)
     await world.take_in_events()
@@ -69,11 +65,7 @@ async def test_records_follow_from_school_to_school_and_home_again(world: Transf
 
 
 async def test_replaying_every_event_after_the_move_changes_nothing(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    _, _, _ = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
 
     async with world.service(JOIN_BY_HAND):
@@ -144,11 +136,7 @@ async def test_an_error_that_nobody_foresaw_holds_its_culprit_alone(world: Trans
 
 
 async def test_a_table_that_nobody_declared_stops_the_move(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, _, _ = await world.a_pupil_changes_school(RECORDS)
     await origin.execute("CREATE TABLE internship (id uuid PRIMARY KEY, pupil_id uuid REFERENCES pupil)")
     await world.take_in_events()
 
@@ -160,11 +148,7 @@ async def test_a_table_that_nobody_declared_stops_the_move(world: TransferWorld)
 
 
 async def test_a_file_that_can_not_be_read_keeps_the_records_where_they_are(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
     ((key,),) = await origin.fetch("SELECT object_key FROM attachment")
     await world.schools.store.put(key, b"other bytes than were recorded")
     await world.take_in_events()
@@ -178,11 +162,7 @@ async def test_a_file_that_can_not_be_read_keeps_the_records_where_they_are(worl
 
 
 async def test_a_teacher_who_writes_during_the_move_is_refused_or_moves_along(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, destination, leaver = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
     written: list[str] = []
     refusals: list[str | None] = []
@@ -211,11 +191,7 @@ async def test_a_teacher_who_writes_during_the_move_is_refused_or_moves_along(wo
 
 
 async def test_rows_that_arrive_otherwise_than_they_left_are_not_landed(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
     # What a meddling trigger, or another server version, might do to a value.
     await destination.execute(
         "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS"

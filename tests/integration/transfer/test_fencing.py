@@ -11,7 +11,7 @@ from cpro_platform.object_store import ObjectStore
 from cpro_tenant_db.provisioning import schema_version
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
-from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
+from cpro_test_support.transfers import TransferWorld, eventually
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import Projection
@@ -70,11 +70,7 @@ class Steps:
 
 
 async def _called_for(world: TransferWorld) -> tuple[School, School, UUID]:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, destination, leaver = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
     return origin, destination, leaver
 

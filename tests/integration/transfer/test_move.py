@@ -47,11 +47,7 @@ async def test_the_order_of_arrival_departure_and_opt_in_does_not_matter(world: 
 
 
 async def test_both_receipts_say_the_same(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await destination.has(ine)
-    await origin.loses(leaver)
+    origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
 
     await world.take_in_events()
     async with world.service():
@@ -67,11 +63,7 @@ async def test_both_receipts_say_the_same(world: TransferWorld) -> None:
 
 
 async def test_the_old_objects_are_gone_and_the_new_ones_are_under_the_destination(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await destination.has(ine)
-    await origin.loses(leaver)
+    origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
 
     await world.take_in_events()
     async with world.service():
@@ -100,11 +92,7 @@ async def test_a_shared_ine_with_another_birth_date_never_moves_records(world: T
 
 
 async def test_an_opt_in_withdrawn_in_the_database_stops_a_move_that_the_events_call_for(world: TransferWorld) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, _, _ = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
 
     # The event of this change is on its way: the databases alone know.
@@ -118,11 +106,7 @@ async def test_an_opt_in_withdrawn_in_the_database_stops_a_move_that_the_events_
 
 @pytest.mark.parametrize("closed", ["destination", "pupil"])
 async def test_what_the_destination_itself_says_decides_the_landing(world: TransferWorld, closed: str) -> None:
-    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
-    ine = new_ine()
-    leaver = await origin.has(ine, records=RECORDS)
-    await origin.loses(leaver)
-    await destination.has(ine)
+    origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
     await world.take_in_events()
 
     change = (

@@ -21,7 +21,8 @@ from cpro_platform.clock import SystemClock
 from cpro_platform.config import TenantSettings
 from cpro_platform.consuming import Message
 from cpro_platform.database import Database
-from cpro_test_support.schools import Schools, fresh_database, opened_schools, store_settings
+from cpro_test_support.records import Amounts
+from cpro_test_support.schools import School, Schools, fresh_database, opened_schools, store_settings
 from cpro_test_support.siecle_samples import rnie_ine
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work, prepare
@@ -50,6 +51,15 @@ class TransferWorld:
     schools: Schools
     config: Config
     database: Database
+
+    async def a_pupil_changes_school(self, records: Amounts) -> tuple[School, School, UUID]:
+        """Both schools opted in, one has lost the pupil and the other has them. With the pupil's id at the origin."""
+        origin, destination = await self.schools.opted_in(new_uai(), new_uai())
+        ine = new_ine()
+        leaver = await origin.has(ine, records=records)
+        await origin.loses(leaver)
+        await destination.has(ine)
+        return origin, destination, leaver
 
     async def transfers(self, **conditions: object) -> list[dict[str, Any]]:
         """The transfers out of these schools that meet the conditions (column = value), oldest first."""
