@@ -287,7 +287,9 @@ async def test_a_batch_that_takes_too_long_for_a_joining_member_is_abandoned_and
     assert set(Counter(first.numbers + second.numbers).values()) == {1}
 
 
-async def test_members_that_come_and_go_lose_no_message(servers: Servers) -> None:
+async def test_members_that_come_and_go_lose_no_message_and_share_the_partitions(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
     topic, group = await own_topic(servers.endpoints.kafka_bootstrap, partitions=4), new_group()
     handlers = [Handler() for _ in range(3)]
     numbers = iter(range(10_000))
@@ -303,6 +305,7 @@ async def test_members_that_come_and_go_lose_no_message(servers: Servers) -> Non
     async with consuming(topic, handlers[0], group, batch_size=10, session_timeout_seconds=SESSION_SECONDS):
         for handler in handlers[1:]:
             async with consuming(topic, handler, group, batch_size=10):
+                await eventually(lambda: _stable_with(topic, group, 2))
                 await more()
                 await handler.begins()
         await more()
@@ -310,6 +313,7 @@ async def test_members_that_come_and_go_lose_no_message(servers: Servers) -> Non
 
     handled = {number for handler in handlers for number in handler.numbers}
     assert handled == expected
+    assert "assigned to multiple consumers" not in caplog.text
 
 
 async def test_a_consumer_that_starts_before_kafka_waits_for_it(topic: OwnTopic) -> None:

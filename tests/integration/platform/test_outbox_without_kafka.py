@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from cpro_embedded.kafka import KafkaServer
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_platform.transience import is_transient
+from cpro_test_support.consumers import Handler, commits, consuming, new_group
 from cpro_test_support.messages import own_topic
 
 TIMEOUT_SECONDS = 2.0
@@ -64,3 +65,19 @@ async def test_a_process_can_end_while_kafka_is_away(kafka: KafkaServer) -> None
                 await under_way
     finally:
         await asyncio.to_thread(kafka.start)
+
+
+async def test_a_consumer_goes_on_after_the_broker_was_killed(kafka: KafkaServer) -> None:
+    topic, group, handler = await own_topic(kafka.bootstrap), new_group(), Handler()
+    await topic.receives(1, 2)
+    async with consuming(topic, handler, group, session_timeout_seconds=6) as task:
+        await handler.handles(1, 2)
+        await commits(topic, group, 2)
+
+        await asyncio.to_thread(kafka.kill)
+        await asyncio.to_thread(kafka.start)
+        await topic.receives(3, 4)
+
+        await handler.handles(3, 4)
+        await commits(topic, group, 4)
+        assert not task.done()

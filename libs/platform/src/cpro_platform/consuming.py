@@ -131,7 +131,8 @@ class Consumer:
             group_instance_id=self._member,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            partition_assignment_strategy=(StickyPartitionAssignor,),
+            # The assignor keeps what it knows in its class: each consumer of a process needs one of its own.
+            partition_assignment_strategy=(type("OwnStickyPartitionAssignor", (StickyPartitionAssignor,), {}),),
             session_timeout_ms=self._session_timeout_ms,
             max_poll_interval_ms=self._max_poll_interval_ms,
             heartbeat_interval_ms=min(3_000, self._session_timeout_ms // 3),
@@ -250,6 +251,7 @@ class Consumer:
                 self._wait_for(error)
                 await asyncio.sleep(delay)
             else:
+                self._readiness.ready(self._group)
                 self._log.warning("message.set_aside", topic=record.topic, cause=type(cause).__name__)
                 return
 

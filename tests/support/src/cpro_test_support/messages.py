@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from cpro_contracts.envelope import Envelope, Event
 from cpro_contracts.topics import Topic, dead_letters_of
@@ -86,24 +87,38 @@ class OwnTopic:
 
     async def committed(self, group: str) -> int:
         """How many messages the group has behind it, over all partitions."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with self._admin() as admin:
             offsets = await admin.list_consumer_group_offsets(group)
-        finally:
-            await admin.close()
         return sum(max(found.offset, 0) for place, found in offsets.items() if place.topic == self.name)
 
     async def members(self, group: str) -> tuple[str, set[str]]:
         """The state of the group and the ids of its members."""
+        async with self._admin() as admin:
+            (response,) = await admin.describe_consumer_groups([group])
+        (described,) = response.groups
+        return described[2], {member[0] for member in described[5]}
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            (response,) = await admin.describe_consumer_groups([group])
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await _coordinator_there(admin)
+            yield admin
         finally:
             await admin.close()
-        (described,) = response.groups
-        return described[2], {member[0] for member in described[5]}
+
+
+async def _coordinator_there(admin: AIOKafkaAdminClient) -> None:
+    """The first group of a new broker makes it create the topic of the offsets, which takes a moment."""
+    while True:
+        try:
+            await admin.find_coordinator("any")
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 async def own_topic(bootstrap: str, *, partitions: int = 1) -> OwnTopic:
