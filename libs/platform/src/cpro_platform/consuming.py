@@ -143,7 +143,7 @@ class Consumer:
         consumer.subscribe(self._topics, listener=_Rebalance(self._let_go))
         for delay in backoff(longest_seconds=10):
             try:
-                await consumer.start()
+                await _finish_connecting(consumer)
             except KafkaError as error:
                 if not is_transient(error):
                     raise
@@ -276,6 +276,16 @@ class Consumer:
             self._log.warning("consumer.batch_abandoned")
             batch.cancel()
             await asyncio.wait({batch})
+
+
+async def _finish_connecting(consumer: AIOKafkaConsumer) -> None:
+    """Start the consumer. Cancelled while it connects, aiokafka would lose the connection: it finishes first."""
+    starting = asyncio.create_task(consumer.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.gather(starting, return_exceptions=True)
+        raise
 
 
 class _Rebalance(ConsumerRebalanceListener):
