@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from cpro_test_support.records import Amounts
-from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 
 AT_THE_ORIGIN = {
     "move.claimed": "planned is all that happened",
@@ -68,3 +68,42 @@ async def test_a_mover_killed_anywhere_leaves_every_record_in_exactly_one_databa
     assert await world.schools.store.list(f"tenants/{origin.uai}/") == []
     for transfer in await world.transfers():
         assert (await world.published(transfer["id"])).count("cpro.transfer.completed.v1") == 1
+
+
+@pytest.mark.parametrize("point", ["join.applied", "consumer.handled"])
+async def test_a_join_killed_around_its_commit_takes_the_batch_in_again(world: TransferWorld, point: str) -> None:
+    _, destination, _ = await world.a_pupil_changes_school(Amounts(reports=1, attachments=0))
+
+    with world.process("join", crash_at=point, consumer_session_seconds=6.0) as join:
+        await join.start()
+        assert await join.ended() == -signal.SIGKILL
+    async with world.service(consumer_session_seconds=6.0):
+        await world.ends("completed")
+
+    verdict = await world.schools.verify()
+    assert verdict.clean
+    assert set(verdict.places.values()) == {destination.uai}
+    assert len(await world.transfers()) == 1
+
+
+async def test_a_relay_killed_before_it_marks_what_it_published_publishes_it_again(world: TransferWorld) -> None:
+    await world.a_pupil_changes_school(Amounts(reports=1, attachments=0))
+    await world.take_in_events()
+
+    with world.process("relay", crash_at="outbox.published") as relay:
+        await relay.start()
+        assert await relay.ended() == -signal.SIGKILL
+    waiting = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+    async with world.database.begin() as tx:
+        left = await (await tx.execute(waiting)).fetchone()
+    async with world.service():
+        await world.ends("completed")
+
+        async def all_published() -> bool | None:
+            async with world.database.begin() as tx:
+                return True if await (await tx.execute(waiting)).fetchone() == (0,) else None
+
+        await eventually(all_published)
+
+    assert left is not None
+    assert left[0] >= 1
