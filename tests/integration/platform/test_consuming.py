@@ -237,7 +237,10 @@ async def test_what_comes_while_a_long_batch_is_kept_alive_is_not_lost(servers: 
         assert of_partition == sorted(of_partition)
 
 
-async def test_a_member_joining_waits_for_the_batch_under_way_and_nothing_is_handled_twice(servers: Servers) -> None:
+async def test_a_member_joining_waits_for_the_batch_under_way_and_nothing_is_handled_twice(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "aiokafka.consumer.group_coordinator")
     topic, group = await own_topic(servers.endpoints.kafka_bootstrap, partitions=4), new_group()
     may_end = asyncio.Event()
 
@@ -247,10 +250,10 @@ async def test_a_member_joining_waits_for_the_batch_under_way_and_nothing_is_han
     first, second = Handler(take_time), Handler()
     for partition in range(4):
         await topic.receives_in_partition(partition, *range(partition * 100, partition * 100 + 20))
-    async with consuming(topic, first, group, batch_size=30):
+    async with consuming(topic, first, group, batch_size=30, session_timeout_seconds=SESSION_SECONDS):
         await first.begins()
         async with consuming(topic, second, group, batch_size=30):
-            await eventually(lambda: _rebalancing(topic, group))
+            await eventually(lambda: _revoking(topic, caplog))
             may_end.set()
             await _both_handle(first, second, {p * 100 + n for p in range(4) for n in range(20)})
             await commits(topic, group, 80)
@@ -261,6 +264,7 @@ async def test_a_member_joining_waits_for_the_batch_under_way_and_nothing_is_han
 
     times = Counter(first.numbers + second.numbers)
     assert set(times.values()) == {1}
+    assert first.cancelled == 0
     assert second.numbers
 
 
@@ -341,8 +345,9 @@ async def _both_handle(first: Handler, second: Handler, numbers: set[int]) -> No
     await eventually(all_done, missing)
 
 
-async def _rebalancing(topic: OwnTopic, group: str) -> bool | None:
-    return True if (await topic.members(group))[0] == "PreparingRebalance" else None
+async def _revoking(topic: OwnTopic, caplog: pytest.LogCaptureFixture) -> bool | None:
+    revocations = [line for line in caplog.messages if "Revoking previously assigned partitions" in line]
+    return True if any(topic.name in line for line in revocations) else None
 
 
 async def _stable_with(topic: OwnTopic, group: str, members: int) -> bool | None:
