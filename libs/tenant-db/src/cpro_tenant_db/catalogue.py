@@ -51,22 +51,22 @@ class CatalogueGap:
         return f"{self.table}: {self.problem}"
 
 
+# Tables of any schema: the core application may keep some beside ours. A partition goes with its table.
 _HANGING = """
-SELECT child.relname, parent.relname
+SELECT child.oid::regclass::text, c.confrelid::regclass::text
 FROM pg_constraint c
 JOIN pg_class child ON child.oid = c.conrelid
-JOIN pg_class parent ON parent.oid = c.confrelid
-WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
+WHERE c.contype = 'f' AND child.relpersistence <> 't' AND NOT child.relispartition
 UNION
-SELECT c.relname, 'pupil'
+SELECT c.oid::regclass::text, 'pupil'
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE a.attname = 'pupil_id' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
-    AND c.relnamespace = 'public'::regnamespace
+    AND c.relpersistence <> 't' AND NOT c.relispartition
 """
 _GUARDED = """
-SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+SELECT t.tgrelid::regclass::text FROM pg_trigger t
 WHERE t.tgname LIKE 'transfer_guard_%' AND t.tgenabled IN ('O', 'A')
-GROUP BY c.relname HAVING count(*) = 4
+GROUP BY t.tgrelid HAVING count(*) = 4
 """
 
 
