@@ -11,7 +11,7 @@ import pytest
 
 from cpro_platform.database import Connection
 from cpro_tenant_db.catalogue import CATALOGUE
-from cpro_test_support.records import Amounts
+from cpro_test_support.records import Amounts, rows_of
 from cpro_test_support.schools import School
 from cpro_test_support.transfers import eventually
 
@@ -46,6 +46,13 @@ WRITES = [
     for verb, statements in (("insert", INSERTS), ("update", UPDATES), ("delete", DELETES))
     for table in INSERTS
 ]
+
+# An insert locks the pupil by its foreign key already; updates, deletions and parts of records do not.
+WRITE_OF_ANY_KIND = pytest.mark.parametrize(
+    "write",
+    [INSERTS["report"], UPDATES["report"], DELETES["report"], INSERTS["passport_entry"], DELETES["passport_entry"]],
+    ids=["insert", "update", "delete", "insert a part", "delete a part"],
+)
 
 
 class RolledBack(Exception):  # noqa: N818 - no error: a test's changes are undone
@@ -161,30 +168,32 @@ async def test_a_record_table_is_never_truncated_not_even_by_the_mover(school: S
     assert refused.value.sqlstate == TRUNCATED
 
 
-async def test_a_writer_under_way_makes_the_hold_wait_and_what_it_wrote_is_copied(school: School, free: Pupil) -> None:
+@WRITE_OF_ANY_KIND
+async def test_a_writer_under_way_makes_the_hold_wait_and_what_it_wrote_is_copied(
+    school: School, free: Pupil, write: str
+) -> None:
     tenants = school.world.tenants
+    before = await _content(school, free)
     async with tenants.connection(school.uai) as writer, tenants.connection(school.uai) as mover:
         async with writer.transaction():
-            await writer.execute(INSERTS["report"], free.arguments)
+            await writer.execute(write, free.arguments)
             holding = asyncio.create_task(_hold(mover, free))
             await eventually(lambda: _waits(writer, mover))
         await holding
 
-        async with mover.transaction():
-            await mover.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            copied = await mover.execute("SELECT count(*) FROM report WHERE pupil_id = %s", (free.id,))
-            assert await copied.fetchall() == [(2,)]
+    assert await _content(school, free) != before
     await school.execute("DELETE FROM transfer_hold WHERE pupil_id = %s", free.id)
 
 
+@WRITE_OF_ANY_KIND
 async def test_a_writer_that_comes_while_the_hold_is_being_set_waits_and_is_refused(
-    school: School, free: Pupil
+    school: School, free: Pupil, write: str
 ) -> None:
     tenants = school.world.tenants
     async with tenants.connection(school.uai) as writer, tenants.connection(school.uai) as mover:
         async with mover.transaction():
             await _hold(mover, free)
-            writing = asyncio.create_task(writer.execute(INSERTS["report"], free.arguments))
+            writing = asyncio.create_task(writer.execute(write, free.arguments))
             await eventually(lambda: _waits(mover, writer))
         with pytest.raises(psycopg.Error) as refused:
             await writing
@@ -194,8 +203,9 @@ async def test_a_writer_that_comes_while_the_hold_is_being_set_waits_and_is_refu
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@WRITE_OF_ANY_KIND
 async def test_a_writer_whose_snapshot_is_older_than_the_hold_fails_with_a_serialization_error(
-    school: School, free: Pupil, level: str
+    school: School, free: Pupil, write: str, level: str
 ) -> None:
     """Its snapshot can't show it the hold."""
     tenants = school.world.tenants
@@ -205,7 +215,7 @@ async def test_a_writer_whose_snapshot_is_older_than_the_hold_fails_with_a_seria
         await _hold(mover, free)
 
         with pytest.raises(psycopg.errors.SerializationFailure):
-            await writer.execute(INSERTS["report"], free.arguments)
+            await writer.execute(write, free.arguments)
         await writer.execute("ROLLBACK")
     await school.execute("DELETE FROM transfer_hold WHERE pupil_id = %s", free.id)
 
@@ -246,6 +256,11 @@ async def _pupil(school: School) -> Pupil:
     (row,) = await school.fetch("SELECT id FROM professional_passport WHERE pupil_id = %s", pupil_id)
     await school.execute("INSERT INTO professional_passport (pupil_id, diploma_code) VALUES (%s, '2')", pupil_id)
     return Pupil(pupil_id, row[0])
+
+
+async def _content(school: School, pupil: Pupil) -> dict[tuple[str, UUID], str]:
+    async with school.world.tenants.begin(school.uai) as tx:
+        return await rows_of(tx, pupil.id)
 
 
 @asynccontextmanager
