@@ -14,7 +14,7 @@ _DECLARATION = re.compile(rb"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([^"'>]{1,40}
 _SINGLE_BYTE = {"iso8859-15", "iso8859-1"}
 _UTF_8 = "utf-8"
 # Control characters in the ISO-8859 family; letters and quotation marks in Windows-1252.
-_C1_CONTROLS = re.compile(rb"[\x80-\x9f]")
+_C1_CONTROLS = bytes(range(0x80, 0xA0))
 _WIDE_STARTS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, b"<\x00", b"\x00<", b"\x00\x00")
 
 
@@ -27,8 +27,9 @@ class EncodingWatch:
         marked = head.startswith(codecs.BOM_UTF8)
         found = _DECLARATION.match(head[len(codecs.BOM_UTF8) :] if marked else head)
         self.declared = found[1].decode("ascii", "replace") if found else None
-        self._encoding = _normal(self.declared)
-        if marked and self._encoding != _UTF_8:
+        self.name = _normal(self.declared)
+        """The encoding's own name, for Python's codecs."""
+        if marked and self.name != _UTF_8:
             raise self._mismatch("en UTF-8")
         self._as_utf_8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(_UTF_8)()
         self._beyond_ascii = False
@@ -44,8 +45,9 @@ class EncodingWatch:
                 self._as_utf_8.decode(chunk)
             except UnicodeDecodeError:
                 self._as_utf_8 = None
-        if not self._controls and self._encoding in _SINGLE_BYTE:
-            self._controls = _C1_CONTROLS.search(chunk) is not None
+        if not self._controls and self.name in _SINGLE_BYTE:
+            # Several times faster than a search, on every byte of every file.
+            self._controls = len(chunk.translate(None, _C1_CONTROLS)) < len(chunk)
 
     def verdict(self) -> None:
         """Say so if the bytes are not what the header says.
@@ -53,7 +55,7 @@ class EncodingWatch:
         Raises:
             FileRefusedError: they are in UTF-8 or Windows-1252 under a header that says ISO-8859.
         """
-        if self._encoding not in _SINGLE_BYTE or not self._beyond_ascii:
+        if self.name not in _SINGLE_BYTE or not self._beyond_ascii:
             return
         if self._as_utf_8 is not None and not self._ends_inside_a_character():
             raise self._mismatch("en UTF-8")

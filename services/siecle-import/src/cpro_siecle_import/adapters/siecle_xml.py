@@ -1,31 +1,40 @@
 """Read the national pupil file as a stream. The only place that knows SIECLE's own tags.
 
-The source is an opened, counted stream, never a path (libxml2 would expand a gzip by itself). Bytes go to a push
-parser in chunks; after each chunk what is complete is taken out of the tree and dropped, whatever it is, so that the
-memory stays flat for any length, any order of the blocks, and any block that is not known. Only elements below a block
-are taken: the last one of an open block may be incomplete and waits for the next chunk.
+The source is an opened, counted stream, never a path (libxml2 would expand a gzip by itself). `xml_records` cuts it
+into records without a tree of it; here is what the records mean. Memory is flat for any length, any order of the
+blocks, and any block that is not known. A record as exporters write it (each field a plain tag with its text) is read
+straight from its text; whatever else XML allows in it is read from a small tree of that one record, to the same result.
 """
 
 import codecs
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from lxml import etree
 
 from cpro_siecle_import.adapters.encoding import EncodingWatch
 from cpro_siecle_import.adapters.packaging import ExportStream
+from cpro_siecle_import.adapters.xml_records import (
+    Element,
+    PlainMarkup,
+    Record,
+    RecordCutter,
+    WellFormedText,
+    leaves,
+    parse,
+    unescaped,
+)
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import ExportHeader
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
 from cpro_siecle_import.domain.refusals import FileRefusedError
 
-Element: TypeAlias = Any  # the stubs of lxml know neither slices of elements nor their line numbers
-
 CHUNK_BYTES = 64 * 1024
 LARGEST_ELEMENT_BYTES = 512 * 1024
-"""More than this without one complete element below a block: no export has such a thing."""
+"""More than this (in characters of the text) without the end of an element: no export has such a thing."""
 BATCH_LINES = 2_000
 
 _ROOT, _PARAMETERS, _CONTENT = "BEE_ELEVES", "PARAMETRES", "DONNEES"
@@ -36,6 +45,7 @@ _NO_CLASS = "inactifs"
 _LAST_YEAR, _LAST_YEAR_UAI = "SCOLARITE_AN_DERNIER", "CODE_RNE"
 _OTHER_FIRST_NAMES = ("PRENOM2", "PRENOM3")
 _NATIONAL_NUMBERS = ("ID_NATIONAL", "INE_RNIE", "INE_BEA")
+_LEGACY_FAMILY_NAME = "NOM"
 _FIELDS = {
     "ELEVE_ID": "siecle_id",
     "ELENOET": "school_number",
@@ -51,9 +61,15 @@ _FIELDS = {
     "CODE_STATUT": "status_code",
     "CODE_REGIME": "boarding_code",
     "DOUBLEMENT": "repeating",
+    # These are put together with others, and keep their tags until then.
+    **{tag: tag for tag in (*_OTHER_FIRST_NAMES, *_NATIONAL_NUMBERS, _LEGACY_FAMILY_NAME)},
 }
-_LEGACY_FAMILY_NAME = "NOM"
-_ASIDE = frozenset({*_OTHER_FIRST_NAMES, *_NATIONAL_NUMBERS, _LEGACY_FAMILY_NAME})
+_PLAIN_OPENING = re.compile(rf'<{_PUPIL} {_PUPIL_ID}="([^"]*)"(?: {_SCHOOL_NUMBER}="([^"]*)")?>')
+_PLAIN_PLACING = re.compile(rf'<{_STRUCTURES_OF_PUPIL} {_PUPIL_ID}="([^"]*)">')
+_PLAIN_STRUCTURE = re.compile(
+    rf"<{_STRUCTURE}>\s*<{_STRUCTURE_CODE}>([^<]*)</{_STRUCTURE_CODE}>\s*"
+    rf"<{_STRUCTURE_KIND}>([^<]*)</{_STRUCTURE_KIND}>\s*</{_STRUCTURE}>"
+)
 _OTHER_KINDS = {
     "BEE_RESPONSABLES": "l'export des responsables (BEE_RESPONSABLES)",
     "BEE_NOMENCLATURES": "l'export des nomenclatures (BEE_NOMENCLATURES)",
@@ -62,7 +78,9 @@ _OTHER_KINDS = {
     "IMPORT_ELEVES": "un fichier d'import d'élèves vers SIECLE (IMPORT_ELEVES)",
     "html": "une page web",
 }
-_BAD_ENCODING_ERROR = 81  # libxml2's XML_ERR_INVALID_ENCODING
+# libxml2's XML_ERR_INVALID_ENCODING and XML_ERR_RESOURCE_LIMIT
+_BAD_ENCODING_ERROR = 81
+_RESOURCE_LIMIT_ERROR = 114
 
 
 @dataclass(slots=True)
@@ -83,8 +101,15 @@ class SiecleReader:
         self._stream = stream
         self._header: ExportHeader | None = None
         self._batch = Batch()
-        self._lines_read = 1
-        self._bytes_without_progress = 0
+        self._readers: Mapping[tuple[str, ...], Callable[[list[Record]], None]] = {
+            (_PARAMETERS,): self._take_header,
+            (_CONTENT, _PUPILS, _PUPIL): self._take_pupils,
+            (_CONTENT, _STRUCTURES, _STRUCTURES_OF_PUPIL): self._take_divisions,
+        }
+        self._markup = PlainMarkup()
+        self._cutter = RecordCutter(self._readers, LARGEST_ELEMENT_BYTES, _oversized)
+        self._lines_passed = 1
+        self._without_progress = 0
         self.pupils_read = 0
         self.divisions_read = 0
 
@@ -102,25 +127,14 @@ class SiecleReader:
         head = self._read_head()
         encoding = EncodingWatch(head)
         _refuse_other_kinds(head)
-        root: Element | None = None
-        parser = _parser()
-        chunk, before = head, b""
-        while chunk:
-            _refuse_declarations(before[-16:] + chunk)
-            encoding.feed(chunk)
-            self._feed(parser, chunk, encoding)
-            if root is None:
-                root = _first_element(parser)
-            if root is not None:
-                self._note_progress(self._harvest(root, complete=False), len(chunk))
-            before = chunk
-            self._lines_read += chunk.count(b"\n")
-            chunk = self._stream.read(CHUNK_BYTES)
-            if len(self._batch) >= BATCH_LINES:
-                yield self._take_batch()
-        root = self._close(parser, encoding)
+        try:
+            for text in WellFormedText(self._watched(head, encoding), encoding.name):
+                self._read(text)
+                if len(self._batch) >= BATCH_LINES:
+                    yield self._take_batch()
+        except etree.XMLSyntaxError as error:
+            raise _unreadable(error, encoding) from error
         encoding.verdict()
-        self._harvest(root, complete=True)
         self._refuse_emptiness()
         yield self._take_batch()
 
@@ -133,82 +147,46 @@ class SiecleReader:
             raise FileRefusedError(refusals.EMPTY_FILE)
         return head
 
-    def _feed(self, parser: etree.XMLPullParser, chunk: bytes, encoding: EncodingWatch) -> None:
-        try:
-            parser.feed(chunk)
-        except etree.XMLSyntaxError as error:
-            raise self._unreadable(error, encoding) from error
+    def _watched(self, head: bytes, encoding: EncodingWatch) -> Iterator[bytes]:
+        chunk, before = head, b""
+        while chunk:
+            _refuse_declarations(before[-16:] + chunk)
+            encoding.feed(chunk)
+            yield chunk
+            before = chunk
+            chunk = self._stream.read(CHUNK_BYTES)
 
-    def _close(self, parser: etree.XMLPullParser, encoding: EncodingWatch) -> Element:
-        try:
-            return parser.close()
-        except etree.XMLSyntaxError as error:
-            raise self._unreadable(error, encoding) from error
+    def _read(self, text: str) -> None:
+        plain = self._markup.feed(text)
+        self._note_progress(plain, text)
+        for stretch in self._cutter.feed(plain):
+            self._readers[stretch.path](stretch.records)
 
-    def _unreadable(self, error: etree.XMLSyntaxError, encoding: EncodingWatch) -> FileRefusedError:
-        if _code_of(error) == _BAD_ENCODING_ERROR:
-            return encoding.undecodable()
-        return FileRefusedError(refusals.XML_MALFORMED, line=error.lineno or self._lines_read)
+    def _note_progress(self, plain: str, text: str) -> None:
+        self._lines_passed += text.count("\n")
+        self._without_progress = 0 if "</" in plain or "/>" in plain else self._without_progress + len(text)
+        if self._without_progress > LARGEST_ELEMENT_BYTES:
+            raise _oversized(self._lines_passed)
 
-    def _note_progress(self, taken: int, fed_bytes: int) -> None:
-        self._bytes_without_progress = 0 if taken else self._bytes_without_progress + fed_bytes
-        if self._bytes_without_progress > LARGEST_ELEMENT_BYTES:
-            raise FileRefusedError(refusals.XML_OVERSIZED, line=self._lines_read)
+    def _take_header(self, records: list[Record]) -> None:
+        for record in records:
+            if self._header is not None:
+                raise FileRefusedError(refusals.XML_MALFORMED, line=record.line)
+            found = {child.tag: _clean(child.text) for child in parse(record.text).children}
+            self._header = ExportHeader(
+                uai=found.get("UAJ"),
+                school_year=found.get("ANNEE_SCOLAIRE"),
+                export_date=found.get("DATE_EXPORT"),
+                timestamp=found.get("HORODATAGE"),
+            )
 
-    def _harvest(self, root: Element, *, complete: bool) -> int:
-        """Take what is complete out of the tree. Returns how many elements."""
-        taken = 0
-        parts = list(root)
-        for part in parts:
-            part_open = not complete and part is parts[-1]
-            if part.tag == _PARAMETERS:
-                if not part_open:
-                    self._take_header(part)
-            else:
-                taken += self._harvest_part(part, part_open=part_open)
-            if not part_open:
-                root.remove(part)
-                taken += 1
-        return taken
+    def _take_pupils(self, records: list[Record]) -> None:
+        self._batch.pupils += map(_pupil, records)
+        self.pupils_read += len(records)
 
-    def _harvest_part(self, part: Element, *, part_open: bool) -> int:
-        taken = 0
-        blocks = list(part)
-        known = part.tag == _CONTENT
-        for block in blocks:
-            block_open = part_open and block is blocks[-1]
-            records = block[:-1] if block_open else block[:]
-            if known and block.tag == _PUPILS:
-                self._take_pupils(records)
-            elif known and block.tag == _STRUCTURES:
-                self._take_structures(records)
-            del block[: len(records)]
-            taken += len(records)
-            if not block_open:
-                part.remove(block)
-                taken += 1
-        return taken
-
-    def _take_header(self, parameters: Element) -> None:
-        if self._header is not None:
-            raise FileRefusedError(refusals.XML_MALFORMED, line=parameters.sourceline)
-        found = {child.tag: _clean(child.text) for child in parameters}
-        self._header = ExportHeader(
-            uai=found.get("UAJ"),
-            school_year=found.get("ANNEE_SCOLAIRE"),
-            export_date=found.get("DATE_EXPORT"),
-            timestamp=found.get("HORODATAGE"),
-        )
-
-    def _take_pupils(self, elements: list[Element]) -> None:
-        lines = [_pupil(element) for element in elements if element.tag == _PUPIL]
-        self._batch.pupils += lines
-        self.pupils_read += len(lines)
-
-    def _take_structures(self, elements: list[Element]) -> None:
-        lines = [_divisions(element) for element in elements if element.tag == _STRUCTURES_OF_PUPIL]
-        self._batch.divisions += lines
-        self.divisions_read += len(lines)
+    def _take_divisions(self, records: list[Record]) -> None:
+        self._batch.divisions += map(_divisions, records)
+        self.divisions_read += len(records)
 
     def _take_batch(self) -> Batch:
         batch, self._batch = self._batch, Batch()
@@ -221,21 +199,17 @@ class SiecleReader:
             raise FileRefusedError(refusals.NO_STRUCTURES)
 
 
-def _parser() -> etree.XMLPullParser:
-    return etree.XMLPullParser(
-        events=("start",),
-        tag=_ROOT,
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        attribute_defaults=False,
-        huge_tree=False,
-        recover=False,
-        remove_comments=True,
-        remove_pis=True,
-        collect_ids=False,
-    )
+def _oversized(line: int) -> FileRefusedError:
+    return FileRefusedError(refusals.XML_OVERSIZED, line=line)
+
+
+def _unreadable(error: etree.XMLSyntaxError, encoding: EncodingWatch) -> FileRefusedError:
+    code = _code_of(error)
+    if code == _BAD_ENCODING_ERROR:
+        return encoding.undecodable()
+    if code == _RESOURCE_LIMIT_ERROR:
+        return _oversized(error.lineno or 1)
+    return FileRefusedError(refusals.XML_MALFORMED, line=error.lineno or 1)
 
 
 def _refuse_other_kinds(head: bytes) -> None:
@@ -254,7 +228,7 @@ def _refuse_other_kinds(head: bytes) -> None:
     except etree.XMLSyntaxError as error:
         root = _first_element(scout)
         if root is None:
-            raise _headless(head, error) from error
+            raise _unreadable(error, EncodingWatch(head)) from error
     else:
         root = _first_element(scout)
     if root is None:
@@ -265,15 +239,8 @@ def _refuse_other_kinds(head: bytes) -> None:
         raise FileRefusedError(refusals.WRONG_KIND, kind=kind)
 
 
-def _headless(head: bytes, error: etree.XMLSyntaxError) -> FileRefusedError:
-    if _code_of(error) == _BAD_ENCODING_ERROR:
-        return EncodingWatch(head).undecodable()
-    return FileRefusedError(refusals.XML_MALFORMED, line=error.lineno or 1)
-
-
-def _first_element(parser: etree.XMLPullParser) -> Element | None:
-    found: Element = next((element for _, element in parser.read_events()), None)
-    return found
+def _first_element(parser: etree.XMLPullParser) -> Any:
+    return next((element for _, element in parser.read_events()), None)
 
 
 def _code_of(error: etree.XMLSyntaxError) -> int:
@@ -282,7 +249,7 @@ def _code_of(error: etree.XMLSyntaxError) -> int:
 
 def _refuse_declarations(chunk: bytes) -> None:
     """No export has them, and everything dangerous in XML begins with one of them."""
-    if b"<!DOCTYPE" in chunk or b"<!ENTITY" in chunk:
+    if b"!" in chunk and (b"<!DOCTYPE" in chunk or b"<!ENTITY" in chunk):
         raise FileRefusedError(refusals.DOCTYPE_FORBIDDEN)
 
 
@@ -291,53 +258,116 @@ def _looks_like_csv(text: bytes) -> bool:
     return b"\x00" not in text and any(mark in first_line for mark in (b";", b",", b"\t"))
 
 
-def _pupil(element: Element) -> PupilLine:
+def _pupil(record: Record) -> PupilLine:
+    fields = _plain_fields(record.text) or _fields(parse(record.text))
+    pop = fields.pop
+    second, third = (pop(tag, None) for tag in _OTHER_FIRST_NAMES)
+    if second or third:
+        fields["other_first_names"] = f"{second} {third}" if second and third else second or third or ""
+    legacy_name = pop(_LEGACY_FAMILY_NAME, None)
+    if legacy_name is not None:
+        fields.setdefault("family_name", legacy_name)
+    numbers = tuple([number for tag in _NATIONAL_NUMBERS if (number := pop(tag, None))])
+    return read_pupil(record.line, fields, numbers)
+
+
+def _plain_fields(text: str) -> dict[str, str] | None:
+    """The fields of a record that is written as exporters write it; None for one that is not.
+
+    The same as `_fields` of the parsed record: a test holds the two together.
+    """
+    opening = _PLAIN_OPENING.match(text)
+    if opening is None:
+        return None
+    siecle_id, school_number = opening.groups()
+    before, last_year, rest = text.partition(f"<{_LAST_YEAR}>")
+    previous_uai = None
+    if last_year:
+        inside, _, after = rest.partition(f"</{_LAST_YEAR}>")
+        before_uai, found, from_uai = inside.partition(f"<{_LAST_YEAR_UAI}>")
+        # A child of the record itself, and the UAI a child of it: no tag is open before either.
+        if text[before.rfind("<") + 1] != "/" or before_uai.count("<") != 2 * before_uai.count("</"):
+            return None
+        previous_uai = from_uai[: from_uai.find("<")] if found else None
+        text = before + after
+    children = leaves(text)
+    if children is None:
+        return None
+    get = children.get
+    if _is_tidy(f"|{'|'.join(children.values())}|"):
+        fields = {name: value for tag, name in _FIELDS.items() if (value := get(tag))}
+    else:
+        fields = {
+            name: value for tag, name in _FIELDS.items() if (value := _clean(unescaped(get(tag, "")))) is not None
+        }
+    _take_apart(fields, previous_uai, siecle_id, school_number)
+    return fields
+
+
+def _is_tidy(values: str) -> bool:
+    """Whether these texts, with a bar before and behind each, are what `_clean` and `unescaped` would make of them."""
+    return (
+        values.isprintable()
+        and not ("&" in values or "| " in values or " |" in values or "  " in values)
+        and (values.isascii() or unicodedata.is_normalized("NFC", values))
+    )
+
+
+def _fields(pupil: Element) -> dict[str, str]:
+    """The fields of any record: by our names, blank ones left out, the last of several of one name counts."""
     fields: dict[str, str] = {}
-    aside: dict[str, str] = {}
-    for child in element:
-        tag = child.tag
-        name = _FIELDS.get(tag)
+    previous_uai = None
+    for child in pupil.children:
+        name = _FIELDS.get(child.tag)
         if name is not None:
-            text = _clean(child.text)
-            if text is not None:
-                fields[name] = text
-        elif tag in _ASIDE:
-            text = _clean(child.text)
-            if text is not None:
-                aside[tag] = text
-        elif tag == _LAST_YEAR:
-            text = _clean(child.findtext(_LAST_YEAR_UAI))
-            if text is not None:
-                fields["previous_uai"] = text
-    _take_attributes(element, fields)
-    if aside:
-        if "family_name" not in fields and _LEGACY_FAMILY_NAME in aside:
-            fields["family_name"] = aside[_LEGACY_FAMILY_NAME]
-        others = [aside[name] for name in _OTHER_FIRST_NAMES if name in aside]
-        if others:
-            fields["other_first_names"] = " ".join(others)
-    numbers = tuple(aside[name] for name in _NATIONAL_NUMBERS if name in aside)
-    return read_pupil(element.sourceline or 0, fields, numbers)
+            value = _clean(unescaped(child.text))
+            if value is not None:
+                fields[name] = value
+        elif child.tag == _LAST_YEAR:
+            previous_uai = child.child_text(_LAST_YEAR_UAI) or previous_uai
+    attributes = pupil.attributes
+    _take_apart(fields, previous_uai, attributes.get(_PUPIL_ID), attributes.get(_SCHOOL_NUMBER))
+    return fields
 
 
-def _take_attributes(element: Element, fields: dict[str, str]) -> None:
-    """Attribute and child may differ: the attribute wins."""
-    siecle_id, school_number = _clean(element.get(_PUPIL_ID)), _clean(element.get(_SCHOOL_NUMBER))
-    if siecle_id is not None:
-        fields["siecle_id"] = siecle_id
-    if school_number is not None:
-        fields["school_number"] = school_number
+def _take_apart(
+    fields: dict[str, str], previous_uai: str | None, siecle_id: str | None, school_number: str | None
+) -> None:
+    """What stands elsewhere than in a child. Attribute and child may differ: the attribute wins."""
+    if siecle_id and (value := _clean(unescaped(siecle_id))):
+        fields["siecle_id"] = value
+    if school_number and (value := _clean(unescaped(school_number))):
+        fields["school_number"] = value
+    if previous_uai and (value := _clean(unescaped(previous_uai))):
+        fields["previous_uai"] = value
 
 
-def _divisions(element: Element) -> DivisionLine:
+def _divisions(record: Record) -> DivisionLine:
+    siecle_id, structures = _plain_structures(record.text) or _structures(parse(record.text))
     found: list[str] = []
-    for structure in element:
-        if structure.tag == _STRUCTURE and _clean(structure.findtext(_STRUCTURE_KIND)) == _DIVISION_KIND:
-            code = _clean(structure.findtext(_STRUCTURE_CODE))
-            if code is not None and code.lower() != _NO_CLASS and code not in found:
-                found.append(code)
-    siecle_id = _clean(element.get(_PUPIL_ID)) or _clean(element.findtext(_PUPIL_ID))
-    return DivisionLine(element.sourceline or 0, siecle_id, tuple(found))
+    for code, kind in structures:
+        division = _clean(unescaped(code)) if _clean(kind) == _DIVISION_KIND else None
+        if division is not None and division.lower() != _NO_CLASS and division not in found:
+            found.append(division)
+    return DivisionLine(record.line, _clean(unescaped(siecle_id or "")), tuple(found))
+
+
+def _plain_structures(text: str) -> tuple[str, list[tuple[str, str]]] | None:
+    """ELEVE_ID, and code and kind of each structure, of a record as exporters write it; None for one that is not."""
+    opening = _PLAIN_PLACING.match(text)
+    if opening is None:
+        return None
+    structures = _PLAIN_STRUCTURE.findall(text)
+    return (opening[1], structures) if text.count("<") == 6 * len(structures) + 2 else None
+
+
+def _structures(placing: Element) -> tuple[str | None, list[tuple[str, str]]]:
+    siecle_id = _clean(placing.attributes.get(_PUPIL_ID)) or placing.child_text(_PUPIL_ID)
+    return siecle_id, [
+        (child.child_text(_STRUCTURE_CODE) or "", child.child_text(_STRUCTURE_KIND) or "")
+        for child in placing.children
+        if child.tag == _STRUCTURE
+    ]
 
 
 def _clean(text: str | None) -> str | None:

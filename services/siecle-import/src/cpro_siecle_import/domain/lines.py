@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, overload
 
 from cpro_contracts.identifiers import IneStatus, MalformedUaiError, parse_ine, parse_uai
 from cpro_siecle_import.domain import findings
@@ -18,7 +18,18 @@ _NAMES = ("family_name", "usage_name", "first_name", "other_first_names")
 _CODES = ("mef_code", "status_code", "boarding_code", "leaving_reason", "school_number")
 _SEXES = {"1": "male", "2": "female"}
 _ANSWERS = {"0": False, "1": True}
-_DAMAGE = ("?", "\N{REPLACEMENT CHARACTER}")
+_LOST, _REPLACED = "?", "\N{REPLACEMENT CHARACTER}"
+_NONE: frozenset[str] = frozenset()
+_TRUSTED, _ABSENT, _NOT_TRUSTED = IneStatus.TRUSTED.value, IneStatus.ABSENT.value, IneStatus.NOT_TRUSTED.value
+
+
+class _Get(Protocol):
+    """A mapping's `get`: bound once for a line."""
+
+    @overload
+    def __call__(self, name: str, /) -> str | None: ...
+    @overload
+    def __call__(self, name: str, default: str, /) -> str: ...
 
 
 class PupilLine(NamedTuple):
@@ -75,34 +86,34 @@ def read_pupil(line: int, fields: Mapping[str, str], national_numbers: tuple[str
     ine, status, all_ine = _national_number(national_numbers, warnings)
     entry_date, leaving_date = parse_day(get("entry_date")), parse_day(get("leaving_date"))
     birth_date = parse_day(get("birth_date"))
-    rejection, rejected_value = _rejection(fields, birth_date, entry_date, leaving_date)
-    _warn_of_damage(fields, entry_date, warnings)
-    codes = {name: _code(name, fields, warnings) for name in _CODES if name in fields}
+    rejection, rejected_value = _rejection(get, birth_date, entry_date, leaving_date)
+    _warn_of_damage(get, entry_date, warnings)
+    too_long = _warn_of_length(get, warnings)
     return PupilLine(
-        line=line,
-        siecle_id=get("siecle_id"),
-        ine=ine,
-        ine_status=status,
-        all_ine=all_ine,
-        family_name=get("family_name"),
-        usage_name=get("usage_name"),
-        first_name=get("first_name"),
-        other_first_names=get("other_first_names"),
-        birth_date=birth_date,
-        sex=_SEXES.get(get("sex", "")),
-        mef_code=codes.get("mef_code"),
-        status_code=codes.get("status_code"),
-        boarding_code=codes.get("boarding_code"),
-        repeating=_ANSWERS.get(get("repeating", "")),
-        entry_date=entry_date,
-        leaving_date=leaving_date,
-        leaving_reason=codes.get("leaving_reason"),
-        previous_uai=_uai(get("previous_uai")),
-        school_number=codes.get("school_number"),
-        rejection=rejection,
-        rejected_value=rejected_value,
-        warnings=tuple(code for code, _ in warnings),
-        warned_values=tuple(value for _, value in warnings),
+        line,
+        get("siecle_id"),
+        ine,
+        status,
+        all_ine,
+        get("family_name"),
+        get("usage_name"),
+        get("first_name"),
+        get("other_first_names"),
+        birth_date,
+        _SEXES.get(get("sex", "")),
+        None if "mef_code" in too_long else get("mef_code"),
+        None if "status_code" in too_long else get("status_code"),
+        None if "boarding_code" in too_long else get("boarding_code"),
+        _ANSWERS.get(get("repeating", "")),
+        entry_date,
+        leaving_date,
+        None if "leaving_reason" in too_long else get("leaving_reason"),
+        _uai(get("previous_uai")),
+        None if "school_number" in too_long else get("school_number"),
+        rejection,
+        rejected_value,
+        tuple([code for code, _ in warnings]) if warnings else (),
+        tuple([value for _, value in warnings]) if warnings else (),
     )
 
 
@@ -120,46 +131,40 @@ def parse_day(text: str | None) -> date | None:
 
 
 def _rejection(
-    fields: Mapping[str, str], birth_date: date | None, entry_date: date | None, leaving_date: date | None
+    get: _Get, birth_date: date | None, entry_date: date | None, leaving_date: date | None
 ) -> tuple[str | None, str | None]:
     """The first reason not to import the line, with the value that it is about."""
-    for found in (_rejected_id(fields), _rejected_name(fields), _rejected_birth(fields, birth_date)):
-        if found is not None:
-            return found
-    leaves = fields.get("leaving_date")
-    if leaves is not None and leaving_date is None:
-        return findings.LEAVING_DATE_INVALID.code, leaves[:LONGEST_CODE]
-    if leaving_date is not None and entry_date is not None and leaving_date < entry_date:
-        return findings.LEAVING_BEFORE_ENTRY.code, leaves
-    return None, None
-
-
-def _rejected_id(fields: Mapping[str, str]) -> tuple[str, str | None] | None:
-    siecle_id = fields.get("siecle_id")
+    siecle_id = get("siecle_id")
     if siecle_id is None:
         return findings.SIECLE_ID_MISSING.code, None
     if not _SIECLE_ID_FORM.fullmatch(siecle_id):
         return findings.SIECLE_ID_INVALID.code, siecle_id[:LONGEST_CODE]
-    return None
-
-
-def _rejected_name(fields: Mapping[str, str]) -> tuple[str, str | None] | None:
-    if "family_name" not in fields:
+    if get("family_name") is None:
         return findings.FAMILY_NAME_MISSING.code, None
-    if "first_name" not in fields:
+    if get("first_name") is None:
         return findings.FIRST_NAME_MISSING.code, None
-    if any(len(fields.get(name, "")) > LONGEST_NAME for name in _NAMES):
-        return findings.NAME_TOO_LONG.code, None
-    return None
+    for name in _NAMES:
+        if len(get(name, "")) > LONGEST_NAME:
+            return findings.NAME_TOO_LONG.code, None
+    return _rejected_dates(get, birth_date, entry_date, leaving_date)
 
 
-def _rejected_birth(fields: Mapping[str, str], birth_date: date | None) -> tuple[str, str | None] | None:
-    born = fields.get("birth_date")
-    if born is None:
-        return findings.BIRTH_DATE_MISSING.code, None
+def _rejected_dates(
+    get: _Get, birth_date: date | None, entry_date: date | None, leaving_date: date | None
+) -> tuple[str | None, str | None]:
     if birth_date is None or birth_date.year < EARLIEST_BIRTH_YEAR:
+        born = get("birth_date")
+        if born is None:
+            return findings.BIRTH_DATE_MISSING.code, None
         return findings.BIRTH_DATE_INVALID.code, born[:LONGEST_CODE]
-    return None
+    leaves = get("leaving_date")
+    if leaves is None:
+        return None, None
+    if leaving_date is None:
+        return findings.LEAVING_DATE_INVALID.code, leaves[:LONGEST_CODE]
+    if entry_date is not None and leaving_date < entry_date:
+        return findings.LEAVING_BEFORE_ENTRY.code, leaves
+    return None, None
 
 
 def _national_number(
@@ -167,35 +172,37 @@ def _national_number(
 ) -> tuple[str | None, str, tuple[str, ...]]:
     if not numbers:
         warnings.append((findings.INE_ABSENT.code, ""))
-        return None, IneStatus.ABSENT.value, ()
+        return None, _ABSENT, ()
     parsed = [ine for number in numbers if (ine := parse_ine(number)) is not None]
     if not parsed:
         warnings.append((findings.INE_MALFORMED.code, numbers[0][:LONGEST_CODE]))
-        return None, IneStatus.NOT_TRUSTED.value, ()
-    chosen, every = parsed[0], tuple(dict.fromkeys(ine.value for ine in parsed))
+        return None, _NOT_TRUSTED, ()
+    chosen, every = parsed[0], tuple(dict.fromkeys([ine.value for ine in parsed]))
     if not chosen.key_holds:
         warnings.append((findings.INE_KEY_WRONG.code, chosen.value))
-        return chosen.value, IneStatus.NOT_TRUSTED.value, every
-    return chosen.value, IneStatus.TRUSTED.value, every
+        return chosen.value, _NOT_TRUSTED, every
+    return chosen.value, _TRUSTED, every
 
 
-def _warn_of_damage(fields: Mapping[str, str], entry_date: date | None, warnings: list[tuple[str, str]]) -> None:
+def _warn_of_damage(get: _Get, entry_date: date | None, warnings: list[tuple[str, str]]) -> None:
     for name in _NAMES:
-        value = fields.get(name)
-        if value is not None and any(mark in value for mark in _DAMAGE):
+        value = get(name)
+        if value is not None and (_LOST in value or _REPLACED in value):
             warnings.append((findings.DAMAGED_NAME.code, value[:LONGEST_NAME]))
-    if entry_date is None and "entry_date" in fields:
-        warnings.append((findings.ENTRY_DATE_UNREADABLE.code, fields["entry_date"][:LONGEST_CODE]))
+    if entry_date is None and (entered := get("entry_date")) is not None:
+        warnings.append((findings.ENTRY_DATE_UNREADABLE.code, entered[:LONGEST_CODE]))
 
 
-def _code(name: str, fields: Mapping[str, str], warnings: list[tuple[str, str]]) -> str | None:
-    value = fields[name]
-    if len(value) > LONGEST_CODE:
-        warnings.append((findings.FIELD_TOO_LONG.code, value[:LONGEST_CODE]))
-        return None
-    return value
+def _warn_of_length(get: _Get, warnings: list[tuple[str, str]]) -> frozenset[str]:
+    """The codes that are too long to be one: they are not imported."""
+    too_long = [name for name in _CODES if len(get(name, "")) > LONGEST_CODE]
+    if not too_long:
+        return _NONE
+    warnings += [(findings.FIELD_TOO_LONG.code, get(name, "")[:LONGEST_CODE]) for name in too_long]
+    return frozenset(too_long)
 
 
+@lru_cache(maxsize=4_096)
 def _uai(text: str | None) -> str | None:
     if text is None:
         return None
