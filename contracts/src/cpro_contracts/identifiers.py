@@ -8,8 +8,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
-from typing import Annotated, NewType
+from typing import Annotated, NamedTuple, NewType
 from uuid import UUID
 
 from pydantic import AfterValidator, WithJsonSchema
@@ -20,7 +19,8 @@ _BEA_FORM = re.compile(r"[0-9]{10}[A-Z]")
 _RNIE_FORM = re.compile(r"[0-9]{9}[A-Z]{2}")
 _APPRENTICE_FORM = re.compile(r"[0-9]{4}A[0-9]{5}[A-Z]")
 _UNIVERSITY_FORM = re.compile(r"[0-9A-Z]{10}[0-9]")
-_RNIE_DIGITS = {letter: digit for digit, letter in enumerate("ABCDEFGHJK")}
+_RNIE_LETTERS = "ABCDEFGHJK"
+_RNIE_KEYS = tuple(_RNIE_LETTERS[(97 - rest) // 10] + _RNIE_LETTERS[(97 - rest) % 10] for rest in range(97))
 
 
 class MalformedUaiError(ValueError):
@@ -64,8 +64,7 @@ class IneKind(StrEnum):
     UNIVERSITY = "university"
 
 
-@dataclass(frozen=True, slots=True)
-class Ine:
+class Ine(NamedTuple):
     """A well-formed national pupil number. `key_holds` is False where the control key contradicts the number."""
 
     value: str
@@ -79,10 +78,10 @@ def parse_ine(text: str | None) -> Ine | None:
     Spaces around it are dropped and letters upper-cased. The apprentices' key is unknown: the form is enough.
     """
     value = (text or "").strip().upper()
-    if _BEA_FORM.fullmatch(value):
-        return Ine(value, IneKind.BEA, value[10] == uai_key(int(value[:10])))
     if _RNIE_FORM.fullmatch(value):
         return Ine(value, IneKind.RNIE, value[9:] == rnie_key(value[:9]))
+    if _BEA_FORM.fullmatch(value):
+        return Ine(value, IneKind.BEA, value[10] == uai_key(int(value[:10])))
     if _APPRENTICE_FORM.fullmatch(value):
         return Ine(value, IneKind.APPRENTICE, True)
     if _UNIVERSITY_FORM.fullmatch(value):
@@ -92,9 +91,7 @@ def parse_ine(text: str | None) -> Ine | None:
 
 def rnie_key(digits: str) -> str:
     """The two key letters of nine INE-RNIE digits: 97 minus the number modulo 97, its digits written as letters."""
-    key = 97 - int(digits) % 97
-    letters = "ABCDEFGHJK"
-    return letters[key // 10] + letters[key % 10]
+    return _RNIE_KEYS[int(digits) % 97]
 
 
 class IneStatus(StrEnum):
@@ -121,7 +118,7 @@ AUTHORISATION_KEY_PREFIX = "authorisation:"
 
 def match_key_of_ine(ine: str, secret: MatchSecret) -> str:
     """`ine:<version>:<HMAC-SHA256>`: the same pupil in two establishments gets the same key, and no topic an INE."""
-    digest = hmac.new(secret.key, ine.encode("ascii"), sha256).hexdigest()
+    digest = hmac.digest(secret.key, ine.encode("ascii"), "sha256").hex()
     return f"{INE_KEY_PREFIX}{secret.version}:{digest}"
 
 
