@@ -15,7 +15,7 @@ from cpro_contracts.identifiers import IneStatus, MatchSecret
 from cpro_platform.clock import SystemClock
 from cpro_platform.database import create_database, database_conninfo
 from cpro_platform.migrations import upgrade
-from cpro_siecle_import.adapters.copy_text import copy_text
+from cpro_siecle_import.adapters.incoming_rows import division_rows, pupil_rows
 from cpro_siecle_import.adapters.roster import TenantRosterWork
 from cpro_siecle_import.domain import findings
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
@@ -142,17 +142,20 @@ class Tenant:
     ) -> tuple[Plan, dict[str, int]]:
         async with await psycopg.AsyncConnection.connect(self.conninfo) as tx:
             await _insert(tx, known)
-            work = TenantRosterWork(tx, UAI, MatchSecret(1, b"k"), SystemClock())
-            await work.receive(copy_text(file), copy_text(placed))
+            work = TenantRosterWork(tx, UAI)
+            await work.receive(pupil_rows(file, MatchSecret(1, b"k")), division_rows(placed))
             planned = await work.plan(REFERENCE)
             outcomes = await (
                 await tx.execute("""
                     SELECT CASE WHEN kind <> 'created' THEN pupil_id END, l.siecle_id, p.siecle_id, kind, o.ine,
                         o.ine_status
                     FROM outcome o LEFT JOIN pupil_line l USING (ordinal) LEFT JOIN pupil p ON p.id = o.pupil_id
+                    UNION ALL
+                    SELECT p.id, p.siecle_id, p.siecle_id, 'unchanged', p.ine, p.ine_status
+                    FROM matched m JOIN pupil p ON p.id = m.pupil_id WHERE m.unchanged
                 """)
             ).fetchall()
-            await work.describe(uuid4(), SystemClock().now())
+            await work.describe(uuid4(), SystemClock().now(), applying=False)
             remarks = await (await tx.execute("SELECT code, siecle_id FROM siecle_import_finding")).fetchall()
             await tx.rollback()
         found = frozenset(_outcome(row) for row in outcomes)
@@ -177,13 +180,14 @@ async def _insert(tx: psycopg.AsyncConnection[tuple[object, ...]], known: list[K
             await cursor.execute(
                 """
                 INSERT INTO pupil (id, siecle_id, ine, ine_status, family_name, first_name, birth_date, source, active,
-                    match_key, created_at)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '2026-01-01'::timestamptz + %s * interval '1 second')
+                    match_key, division, created_at)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '2026-01-01'::timestamptz + %s * interval '1 second')
                 """,
                 (
                     pupil.id, pupil.siecle_id, pupil.ine, pupil.ine_status, pupil.family_name, pupil.first_name,
                     pupil.birth_date, "siecle" if pupil.from_siecle else "manual", pupil.active,
-                    f"ine:1:{pupil.ine}" if pupil.ine else f"pupil:{UAI}:{pupil.id}", pupil.rank,
+                    f"ine:1:{pupil.ine}" if pupil.ine else f"pupil:{UAI}:{pupil.id}",
+                    "301" if pupil.id.int % 4 == 0 else "4 D", pupil.rank,
                 ),
             )  # fmt: skip
             for alias in pupil.aliases:

@@ -81,12 +81,10 @@ class Service:
         self.establishments = DirectoryEstablishments(directory)
         self.jobs = PostgresJobs(self._database, self.clock)
         self.uploads = S3Uploads(self._store)
-        self.exports = StoredExports(self.uploads, _expansion_limits(config))
+        self.exports = StoredExports(self.uploads, _expansion_limits(config), config.secret)
         self.rosters = TenantRosters(
             self._tenants,
             self._tenant_outbox,
-            config.secret,
-            self.clock,
             lock_timeout_seconds=config.lock_timeout_seconds,
         )
         self.rules = ImportRules(_guard_limits(config), config.max_attempts)

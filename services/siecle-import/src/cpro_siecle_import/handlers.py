@@ -212,7 +212,7 @@ async def _carry_out(
             export = await _read(job, work, exports, reporter)
             crash_points.reach("import.parsed")
             stop, school_year, planned = await _plan(job, export, work, reporter, rules)
-            warnings = await work.describe(job.id, clock.now())
+            warnings = await work.describe(job.id, clock.now(), applying=stop is None)
             planned = replace(planned, counts=replace(planned.counts, warnings=warnings))
             if stop is None:
                 await reporter.report(Phase.APPLYING)
@@ -269,6 +269,8 @@ async def _plan(
         other_school_year=export.school_year != current,
         preview=job.mode is Mode.PREVIEW,
     )
+    if reasons or job.confirmed_by is not None:
+        planned = replace(planned, digest=await work.digest())
     if job.confirmed_by is not None:
         reasons = () if planned.digest == job.plan_digest else (StopReason.PLAN_CHANGED, *reasons)
     return (_Stop(reasons) if reasons else None), school_year, planned

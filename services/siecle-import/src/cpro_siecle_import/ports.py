@@ -23,11 +23,11 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What an import would do. `digest` stands for every value that it would write."""
+    """What an import would do. `digest` stands for every value that it would write; made where a person is asked."""
 
     counts: Counts
     effect: PlannedEffect
-    digest: str
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Applied:
     school_year: int
     exported_at: datetime | None
     reference_date: date
-    plan_digest: str
+    plan_digest: str | None
     counts: Counts
 
 
@@ -160,7 +160,10 @@ class RosterWork(Protocol):
     async def plan(self, reference_date: date) -> Planned:
         """Compare with the pupils known. From here to the end nobody else changes pupils."""
 
-    async def describe(self, import_id: UUID, now: datetime) -> int:
+    async def digest(self) -> str:
+        """What stands for every value that the plan would write."""
+
+    async def describe(self, import_id: UUID, now: datetime, *, applying: bool) -> int:
         """Write what is said of single lines and what changes, pupil by pupil. Returns the number of warnings."""
 
     async def apply(self, job: Job, export: Export, school_year: int, planned: Planned, now: datetime) -> Applied:

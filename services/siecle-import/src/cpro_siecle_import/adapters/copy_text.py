@@ -1,40 +1,58 @@
 """Rows as the text format of COPY, so that a thread prepares them and the event loop only hands them on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import lru_cache
+from typing import Any
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+Value = str | int | bool | date | tuple[str, ...] | None
 _NULL = "\\N"
-Value = str | int | bool | date | Sequence[str] | None
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def copy_text(rows: Iterable[Sequence[Value]]) -> bytes:
     """The rows in UTF-8, one a line."""
-    lines = ["\t".join([_field(value) for value in row]) for row in rows]
+    lines = [_line(row) for row in rows]
     lines.append("")
     return "\n".join(lines).encode()
 
 
-def _field(value: Value) -> str:
-    if value is None:
-        return _NULL
-    if isinstance(value, str):
-        return value.translate(_ESCAPES) if _needs_escape(value) else value
-    if value is True or value is False:
-        return "t" if value else "f"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    return _array(value)
+def _line(row: Sequence[Value]) -> str:
+    written = [value if value.__class__ is str else _FORMS[value.__class__](value) for value in row]
+    line = "\t".join(written)
+    # Looked for in the whole line, not value by value: is there a character that the format did not put there itself?
+    as_expected = line.count("\t") == len(row) - 1 and line.count("\\") == row.count(None)
+    if as_expected and "\n" not in line and "\r" not in line:
+        return line
+    return "\t".join([text if text is _NULL else text.translate(_ESCAPES) for text in written])
 
 
-def _needs_escape(text: str) -> bool:
-    return "\\" in text or "\t" in text or "\n" in text or "\r" in text
+def _null(_: None) -> str:
+    return _NULL
 
 
-def _array(values: Sequence[str]) -> str:
+def _bool(value: bool) -> str:
+    return "t" if value else "f"
+
+
+@lru_cache(maxsize=16_384)
+def _day(value: date) -> str:
+    return value.isoformat()
+
+
+def _array(values: tuple[str, ...]) -> str:
     if not values:
         return "{}"
-    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
-    return ("{" + ",".join(quoted) + "}").translate(_ESCAPES)
+    return "{" + ",".join([_item(value) for value in values]) + "}"
+
+
+def _item(value: str) -> str:
+    # Without quotes an item is read as it stands, but for NULL, blanks at its ends and what has a meaning in arrays.
+    if value.isalnum() and value.upper() != "NULL":
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_FORMS: dict[type, Callable[[Any], str]] = {
+    type(None): _null, bool: _bool, int: str, date: _day, tuple: _array,
+}  # fmt: skip

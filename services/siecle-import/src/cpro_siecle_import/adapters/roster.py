@@ -1,29 +1,20 @@
 """An import inside the establishment's database: one transaction, from the received lines to the outbox."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from cpro_contracts.envelope import Event
-from cpro_contracts.identifiers import IneStatus, MatchSecret, match_key_of_ine
-from cpro_contracts.pupils import (
-    EnrolmentSource,
-    PupilCreated,
-    PupilDeactivated,
-    PupilEvent,
-    PupilReactivated,
-    PupilWithdrawn,
-)
-from cpro_platform import outbox
-from cpro_platform.clock import Clock
+from cpro_contracts import topics
+from cpro_contracts.pupils import PupilCreated, PupilDeactivated, PupilEvent, PupilReactivated, PupilWithdrawn
 from cpro_platform.database import Connection
+from cpro_platform.tracing import current_traceparent
 from cpro_siecle_import.adapters import roster_sql
-from cpro_siecle_import.adapters.copy_text import copy_text
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import AppliedExport, Export
 from cpro_siecle_import.domain.guard import PlannedEffect
@@ -39,7 +30,6 @@ from cpro_tenant_db.tenant_outbox import TenantOutbox
 SOURCE = "/services/siecle-import"
 DETAILS_KEPT = timedelta(days=90)
 """How long names stay in the lists of an import; its figures stay for ever."""
-_ROWS_AT_A_TIME = 2_000
 _EVENT_TYPES: Mapping[str, type[PupilEvent]] = {
     "created": PupilCreated,
     "reactivated": PupilReactivated,
@@ -66,15 +56,11 @@ class TenantRosters:
         self,
         tenants: TenantConnections,
         tenant_outbox: TenantOutbox,
-        secret: MatchSecret,
-        clock: Clock,
         *,
         lock_timeout_seconds: float = 30.0,
     ) -> None:
         self._tenants = tenants
         self._outbox = tenant_outbox
-        self._secret = secret
-        self._clock = clock
         self._lock_timeout_ms = int(lock_timeout_seconds * 1000)
 
     @asynccontextmanager
@@ -87,8 +73,9 @@ class TenantRosters:
         """
         async with self._begin(uai) as tx:
             await tx.execute("SELECT set_config('lock_timeout', %s, true)", (f"{self._lock_timeout_ms}ms",))
+            await tx.execute(roster_sql.SETTINGS)
             await tx.execute(roster_sql.LOCK_SCHOOL)
-            yield TenantRosterWork(tx, uai, self._secret, self._clock)
+            yield TenantRosterWork(tx, uai)
 
     @asynccontextmanager
     async def _begin(self, uai: str) -> AsyncIterator[Connection]:
@@ -151,11 +138,9 @@ class TenantRosters:
 class TenantRosterWork:
     """See `ports.RosterWork`. Lives as long as its transaction."""
 
-    def __init__(self, tx: Connection, uai: str, secret: MatchSecret, clock: Clock) -> None:
+    def __init__(self, tx: Connection, uai: str) -> None:
         self._tx = tx
         self._uai = uai
-        self._secret = secret
-        self._clock = clock
         self._receiving = False
 
     async def applied(self, import_id: UUID) -> Applied | None:
@@ -196,18 +181,24 @@ class TenantRosterWork:
         async with self._tx.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(roster_sql.COUNTS)
             counts: dict[str, Any] = await cursor.fetchone() or {}
-            await cursor.execute(roster_sql.DIGEST)
-            digest = (await cursor.fetchone() or {})["encode"]
         active_before = counts.pop("active_before")
         effect = PlannedEffect(active_before, counts["present"], counts["deactivated"])
-        return Planned(Counts(**counts), effect, digest)
+        return Planned(Counts(**counts), effect)
 
-    async def describe(self, import_id: UUID, now: datetime) -> int:
+    async def digest(self) -> str:
+        """What stands for every value that the plan would write."""
+        found = await (await self._tx.execute(roster_sql.DIGEST)).fetchone()
+        assert found is not None
+        return str(found[0])
+
+    async def describe(self, import_id: UUID, now: datetime, *, applying: bool) -> int:
         """Write the remarks and the changes of this import, and forget those of imports long past.
+
+        The ids of new pupils are told only when they are about to be created (`applying`).
 
         Safe to repeat: what an earlier attempt wrote is replaced.
         """
-        parameters = {"import_id": import_id, "now": now, "kept_since": now - DETAILS_KEPT}
+        parameters = {"import_id": import_id, "now": now, "kept_since": now - DETAILS_KEPT, "applying": applying}
         for statement in roster_sql.FORGET:
             await self._tx.execute(statement, parameters)
         found = await (await self._tx.execute(roster_sql.RECORD_FINDINGS, parameters)).fetchone()
@@ -217,9 +208,6 @@ class TenantRosterWork:
 
     async def apply(self, job: Job, export: Export, school_year: int, planned: Planned, now: datetime) -> Applied:
         """Write the pupils, note the import as applied, and put the events into the outbox."""
-        await self._make_keys()
-        for statements in (roster_sql.CREATE_EVENTS, roster_sql.WITHDRAWALS, roster_sql.STATES):
-            await self._tx.execute(statements)
         parameters: dict[str, object] = {
             "import_id": job.id,
             "now": now,
@@ -230,44 +218,17 @@ class TenantRosterWork:
             "plan_digest": planned.digest,
             "confirmed_by": job.confirmed_by,
             **_figures(planned.counts),
+            "topic": topics.PUPIL,
+            "types": json.dumps({name: event.type for name, event in _EVENT_TYPES.items()}),
+            "source": SOURCE,
+            "uai": self._uai,
+            "occurred_at": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "traceparent": current_traceparent(),
         }
         for statement in roster_sql.APPLY:
             await self._tx.execute(statement, parameters)
         await self._tx.execute(roster_sql.NOTE_APPLIED, parameters)
-        await self._write_events(job.id, now)
         return Applied(school_year, export.exported_at, export.reference_date, planned.digest, planned.counts)
-
-    async def _make_keys(self) -> None:
-        """The match keys of pupils whose INE is new or changed; the others keep theirs."""
-        async with self._tx.cursor(name="numbers_without_key") as numbers:
-            await numbers.execute(roster_sql.NUMBERS_WITHOUT_KEY)
-            while rows := await numbers.fetchmany(_ROWS_AT_A_TIME):
-                keys = copy_text((str(pupil_id), match_key_of_ine(ine, self._secret)) for pupil_id, ine in rows)
-                async with self._tx.cursor() as cursor, cursor.copy(roster_sql.COPY_KEYS) as copy:
-                    await copy.write(keys)
-
-    async def _write_events(self, import_id: UUID, now: datetime) -> None:
-        async with self._tx.cursor(name="events") as changes:
-            await changes.execute(roster_sql.READ_EVENTS)
-            while rows := await changes.fetchmany(_ROWS_AT_A_TIME):
-                events = [self._event(row, import_id, now) for row in rows]
-                await outbox.add(self._tx, events, source=SOURCE, clock=self._clock, wake_relay=False)
-
-    def _event(self, row: tuple[Any, ...], import_id: UUID, now: datetime) -> Event:
-        kind, match_key, pupil_id, revision, source, ine_status, left_on = row
-        common: dict[str, Any] = {
-            "match_key": match_key,
-            "uai": self._uai,
-            "pupil_id": pupil_id,
-            "revision": revision,
-            "occurred_at": now,
-            "source": EnrolmentSource(source),
-            "ine_status": IneStatus(ine_status),
-            "import_id": import_id,
-        }
-        if kind == "deactivated" and left_on is not None:
-            common["left_at"] = datetime.combine(left_on, time(), UTC)
-        return _EVENT_TYPES[kind](**common)
 
 
 def _applied(row: Mapping[str, Any]) -> Applied:

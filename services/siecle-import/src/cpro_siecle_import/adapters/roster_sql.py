@@ -4,7 +4,7 @@ The same rules as `domain/plan.py`, which is their specification: a property tes
 works on temporary tables that end with the transaction; only the statements of `APPLY` write to lasting ones.
 """
 
-from cpro_siecle_import.domain.lines import DivisionLine, PupilLine
+from cpro_siecle_import.domain.lines import PupilLine
 
 SHARED_COLUMNS = (
     "siecle_id", "family_name", "usage_name", "first_name", "other_first_names", "sex", "mef_code", "status_code",
@@ -17,6 +17,14 @@ LOCK_SCHOOL = "SELECT pg_advisory_xact_lock(21321, hashtext(current_database()))
 # Writers of pupils wait from here to the commit, so that the plan is still true when it is applied. Writers of records
 # do not: what they take on a pupil's row does not conflict with this.
 LOCK_PUPILS = "LOCK TABLE pupil IN SHARE ROW EXCLUSIVE MODE"
+
+# The tables of an import live for a moment, so what the planner knows of them is little, and of a school's first import
+# less: whatever it guesses, everything here is about whole tables and wants hash joins, in memory. (One guess of "a
+# single row" made a nested loop of 226 s out of 0.1 s.) Compiling queries that run once costs more than it saves.
+SETTINGS = """
+SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'; SET LOCAL default_statistics_target = 10;
+SET LOCAL jit = off
+"""
 
 CREATE_INCOMING = """
 CREATE TEMPORARY TABLE incoming (
@@ -44,15 +52,23 @@ CREATE TEMPORARY TABLE incoming (
     rejection text,
     rejected_value text,
     warnings text[],
-    warned_values text[]
+    warned_values text[],
+    match_key text
 ) ON COMMIT DROP;
-CREATE TEMPORARY TABLE incoming_division (line integer, siecle_id text, divisions text[]) ON COMMIT DROP;
-CREATE TEMPORARY TABLE new_key (pupil_id uuid PRIMARY KEY, match_key text NOT NULL) ON COMMIT DROP;
+CREATE TEMPORARY TABLE incoming_division (line integer, siecle_id text, division text) ON COMMIT DROP;
 """
-COPY_PUPILS = f"COPY incoming ({', '.join(PupilLine._fields)}) FROM STDIN"
-COPY_DIVISIONS = f"COPY incoming_division ({', '.join(DivisionLine._fields)}) FROM STDIN"
-COPY_KEYS = "COPY new_key (pupil_id, match_key) FROM STDIN"
+COPY_PUPILS = f"COPY incoming ({', '.join((*PupilLine._fields, 'match_key'))}) FROM STDIN"
+"""A line, and the match key of its INE where that can be trusted."""
+COPY_DIVISIONS = "COPY incoming_division (line, siecle_id, division) FROM STDIN"
+"""A row for each division that a line gives to a pupil; one without a division where it gives none."""
 
+# Where the file puts each pupil: several rows of one pupil are one, unless they differ.
+_PLACED = """
+CREATE TEMPORARY TABLE placed ON COMMIT DROP AS
+SELECT siecle_id, min(division) AS first_division, max(division) AS last_division
+FROM incoming_division WHERE siecle_id IS NOT NULL AND division IS NOT NULL
+GROUP BY siecle_id
+"""
 # The same ELEVE_ID on several lines: copies of one line, or lines that differ.
 _REPEATED = """
 CREATE TEMPORARY TABLE repeated ON COMMIT DROP AS
@@ -80,56 +96,78 @@ WITH numbers AS (
 )
 SELECT n.ordinal, min(n.ine) AS ine FROM numbers n JOIN shared USING (ine) GROUP BY n.ordinal
 """
+# An INE that several pupils of the establishment have: nothing is taken for certain by it.
+_NUMBERS_HELD_TWICE = """
+CREATE TEMPORARY TABLE number_held_twice ON COMMIT DROP AS
+SELECT ine FROM pupil WHERE ine IS NOT NULL GROUP BY ine HAVING count(*) > 1
+"""
+_CREATE_MATCHED = """
+CREATE TEMPORARY TABLE matched (ordinal integer PRIMARY KEY, pupil_id uuid NOT NULL UNIQUE, unchanged boolean NOT NULL)
+ON COMMIT DROP
+"""
+_same = " AND ".join([f"p.{column} IS NOT DISTINCT FROM i.{column}" for column in SHARED_COLUMNS])
+# Most lines of most files: the pupil is certain, nothing is to be said of the line, and every value is as before. They
+# are settled here, and nothing below looks at them again. Only what the general rules would do anyway is done sooner: a
+# trusted INE that nobody else has, in the file or here, with its birth date, is the strongest claim there is.
+_MATCH_UNCHANGED = f"""
+INSERT INTO matched (ordinal, pupil_id, unchanged)
+SELECT i.ordinal, p.id, true
+FROM incoming i
+JOIN placed d ON d.siecle_id = i.siecle_id AND d.first_division = d.last_division
+JOIN pupil p ON p.ine = i.ine AND p.birth_date = i.birth_date
+WHERE i.rejection IS NULL AND i.warnings = '{{}}' AND i.ine_status = 'trusted' AND cardinality(i.all_ine) = 1
+    AND (i.leaving_date IS NULL OR i.leaving_date > %(reference_date)s::date)
+    AND p.active AND p.source = 'siecle' AND p.ine_status = 'trusted' AND p.match_key LIKE 'ine:%%'
+    AND p.division IS NOT DISTINCT FROM d.first_division AND {_same}
+    AND NOT EXISTS (SELECT FROM repeated r WHERE r.ordinal = i.ordinal)
+    AND NOT EXISTS (SELECT FROM sharing s WHERE s.ordinal = i.ordinal)
+    AND NOT EXISTS (SELECT FROM number_held_twice h WHERE h.ine = i.ine)
+"""
 _LINES = """
 CREATE TEMPORARY TABLE pupil_line ON COMMIT DROP AS
-WITH placed AS (
-    SELECT d.siecle_id, array_agg(DISTINCT c.division ORDER BY c.division) AS divisions
-    FROM incoming_division d CROSS JOIN unnest(d.divisions) AS c (division)
-    WHERE d.siecle_id IS NOT NULL
-    GROUP BY d.siecle_id
-)
 SELECT i.*,
     coalesce(i.rejection, CASE WHEN r.differs THEN 'siecle_id_repeated' WHEN s.ine IS NOT NULL THEN 'ine_repeated' END)
         AS refused,
     CASE WHEN i.rejection IS NOT NULL THEN i.rejected_value WHEN r.differs THEN i.siecle_id ELSE s.ine END
         AS refused_value,
-    coalesce(p.divisions, '{}') AS divisions,
-    CASE WHEN cardinality(p.divisions) = 1 THEN p.divisions[1] END AS division,
+    CASE WHEN p.first_division = p.last_division THEN p.first_division END AS division,
+    p.first_division <> p.last_division AS in_several_divisions,
     CASE
         WHEN i.leaving_date <= %(reference_date)s::date THEN 'left'
-        WHEN p.divisions IS NOT NULL THEN 'present'
+        WHEN p.siecle_id IS NOT NULL THEN 'present'
         ELSE 'not_arrived'
     END AS presence
 FROM incoming i
+LEFT JOIN matched m ON m.ordinal = i.ordinal
 LEFT JOIN repeated r ON r.ordinal = i.ordinal
 LEFT JOIN sharing s ON s.ordinal = i.ordinal
 LEFT JOIN placed p ON p.siecle_id = i.siecle_id
-WHERE r.is_copy IS NOT TRUE
-"""
-_CREATE_MATCHED = """
-CREATE TEMPORARY TABLE matched (ordinal integer PRIMARY KEY, pupil_id uuid NOT NULL UNIQUE) ON COMMIT DROP
+WHERE r.is_copy IS NOT TRUE AND m.ordinal IS NULL
 """
 _BEST = """
 best AS (
     SELECT DISTINCT ON (ordinal) ordinal, pupil_id, strength FROM candidate
     ORDER BY ordinal, strength, active DESC, created_at, pupil_id
 )
-INSERT INTO matched (ordinal, pupil_id)
-SELECT DISTINCT ON (pupil_id) ordinal, pupil_id FROM best ORDER BY pupil_id, strength, ordinal
+INSERT INTO matched (ordinal, pupil_id, unchanged)
+SELECT DISTINCT ON (pupil_id) ordinal, pupil_id, false
+FROM best WHERE NOT EXISTS (SELECT FROM matched m WHERE m.pupil_id = best.pupil_id)
+ORDER BY pupil_id, strength, ordinal
 """
 _MATCH_BY_INE = f"""
-WITH numbered AS (
-    SELECT id, ine FROM pupil WHERE ine IS NOT NULL
-    UNION
-    SELECT pupil_id, ine FROM pupil_ine_alias
-), candidate AS (
-    SELECT l.ordinal, p.id AS pupil_id, p.active, p.created_at,
-        CASE WHEN p.ine = l.ine THEN 0 ELSE 1 END AS strength
-    FROM pupil_line l
-    CROSS JOIN unnest(l.all_ine) AS n (ine)
-    JOIN numbered k ON k.ine = n.ine
-    JOIN pupil p ON p.id = k.id AND p.birth_date = l.birth_date
+WITH named AS (
+    SELECT l.ordinal, l.birth_date, l.ine AS first_ine, n.ine
+    FROM pupil_line l CROSS JOIN unnest(l.all_ine) AS n (ine)
     WHERE l.refused IS NULL
+), candidate AS (
+    SELECT n.ordinal, p.id AS pupil_id, p.active, p.created_at,
+        CASE WHEN p.ine = n.first_ine THEN 0 ELSE 1 END AS strength
+    FROM named n JOIN pupil p ON p.ine = n.ine AND p.birth_date = n.birth_date
+    UNION ALL
+    SELECT n.ordinal, p.id, p.active, p.created_at, CASE WHEN p.ine = n.first_ine THEN 0 ELSE 1 END
+    FROM named n
+    JOIN pupil_ine_alias a ON a.ine = n.ine
+    JOIN pupil p ON p.id = a.pupil_id AND p.birth_date = n.birth_date
 ), {_BEST}
 """
 _MATCH_BY_SIECLE_ID = f"""
@@ -150,21 +188,28 @@ def _name_key(column: str) -> str:
     return f"upper(regexp_replace(normalize({expanded}, NFD), '[^A-Za-z]', '', 'g'))"
 
 
+# The names of those alone who are nobody yet: making the keys of all would cost more than everything else.
 _MATCH_BY_NAME = f"""
-WITH fits AS (
-    SELECT l.ordinal, p.id AS pupil_id
+WITH line AS MATERIALIZED (
+    SELECT l.ordinal, l.ine, l.birth_date, {_name_key("l.family_name")} AS family_name,
+        {_name_key("l.first_name")} AS first_name
     FROM pupil_line l
-    JOIN pupil p ON p.birth_date = l.birth_date
-        AND {_name_key("p.family_name")} = {_name_key("l.family_name")} AND {_name_key("l.family_name")} <> ''
-        AND {_name_key("p.first_name")} = {_name_key("l.first_name")} AND {_name_key("l.first_name")} <> ''
-    WHERE l.refused IS NULL
-        AND (l.ine IS NULL OR p.ine IS NULL)
-        AND NOT EXISTS (SELECT FROM matched m WHERE m.ordinal = l.ordinal)
-        AND NOT EXISTS (SELECT FROM matched m WHERE m.pupil_id = p.id)
+    WHERE l.refused IS NULL AND NOT EXISTS (SELECT FROM matched m WHERE m.ordinal = l.ordinal)
+), free AS MATERIALIZED (
+    SELECT p.id, p.ine, p.birth_date, {_name_key("p.family_name")} AS family_name,
+        {_name_key("p.first_name")} AS first_name
+    FROM pupil p
+    WHERE NOT EXISTS (SELECT FROM matched m WHERE m.pupil_id = p.id)
+        AND EXISTS (SELECT FROM line)
+), fits AS (
+    SELECT l.ordinal, p.id AS pupil_id
+    FROM line l JOIN free p USING (birth_date, family_name, first_name)
+    WHERE l.family_name <> '' AND l.first_name <> '' AND (l.ine IS NULL OR p.ine IS NULL)
 ), counted AS (
     SELECT *, count(*) OVER (PARTITION BY ordinal) AS pupils, count(*) OVER (PARTITION BY pupil_id) AS lines FROM fits
 )
-INSERT INTO matched (ordinal, pupil_id) SELECT ordinal, pupil_id FROM counted WHERE pupils = 1 AND lines = 1
+INSERT INTO matched (ordinal, pupil_id, unchanged)
+SELECT ordinal, pupil_id, false FROM counted WHERE pupils = 1 AND lines = 1
 """
 # An INE that another pupil keeps after this import. Who is matched to a line with an INE of its own lets go of the old.
 _CONFLICTS = """
@@ -177,91 +222,128 @@ LEFT JOIN matched theirs ON theirs.pupil_id = p.id
 LEFT JOIN pupil_line other ON other.ordinal = theirs.ordinal
 WHERE l.refused IS NULL
     AND p.id IS DISTINCT FROM own.pupil_id
+    AND theirs.unchanged IS NOT TRUE -- that line has this very INE: both would have been refused
     AND (other.ordinal IS NULL OR other.presence = 'not_arrived' OR other.ine_status = 'absent')
 """
 _new_row = ", ".join([f"l.{column}" for column in SHARED_COLUMNS])
 _old_row = ", ".join([f"p.{column}" for column in SHARED_COLUMNS])
-_OUTCOMES = f"""
-CREATE TEMPORARY TABLE outcome ON COMMIT DROP AS
+_CREATE_OUTCOME = """
+CREATE TEMPORARY TABLE outcome (
+    pupil_id uuid NOT NULL,
+    ordinal integer,
+    kind text NOT NULL,
+    active boolean NOT NULL,
+    ine text,
+    ine_status text NOT NULL,
+    match_key text NOT NULL,
+    in_conflict boolean NOT NULL,
+    old_ine text,
+    old_ine_status text,
+    old_match_key text,
+    old_source text
+) ON COMMIT DROP
+"""
+# Who has no INE to trust goes by the key of the row, never joined.
+_NEW_PUPILS = """
+INSERT INTO outcome (pupil_id, ordinal, kind, active, ine, ine_status, match_key, in_conflict)
+SELECT id, ordinal, 'created', true, ine, ine_status,
+    CASE WHEN ine_status = 'trusted' THEN match_key ELSE 'pupil:' || %(uai)s || ':' || id END, in_conflict
+FROM (
+    SELECT gen_random_uuid() AS id, l.ordinal, l.match_key, c.ordinal IS NOT NULL AS in_conflict,
+        CASE WHEN c.ordinal IS NULL THEN l.ine END AS ine,
+        CASE WHEN c.ordinal IS NULL THEN l.ine_status ELSE 'not_trusted' END AS ine_status
+    FROM pupil_line l LEFT JOIN conflict c ON c.ordinal = l.ordinal
+    WHERE l.refused IS NULL AND l.presence = 'present'
+        AND NOT EXISTS (SELECT FROM matched m WHERE m.ordinal = l.ordinal)
+) AS new
+"""
+# A match key is made anew only with the INE: pupils keep theirs when the secret has a new version, until a replay.
+_KNOWN_PUPILS = f"""
+INSERT INTO outcome (pupil_id, ordinal, kind, active, ine, ine_status, match_key, in_conflict, old_ine, old_ine_status,
+    old_match_key, old_source)
 WITH decided AS (
     SELECT l.*, p.id AS known_id, c.ordinal IS NOT NULL AS in_conflict,
         CASE WHEN c.ordinal IS NOT NULL THEN NULL WHEN l.ine_status = 'absent' THEN p.ine ELSE l.ine END AS ine_after,
         CASE
             WHEN c.ordinal IS NOT NULL THEN 'not_trusted'
-            WHEN l.ine_status = 'absent' THEN coalesce(p.ine_status, 'absent')
+            WHEN l.ine_status = 'absent' THEN p.ine_status
             ELSE l.ine_status
         END AS ine_status_after
     FROM pupil_line l
-    LEFT JOIN matched m ON m.ordinal = l.ordinal
-    LEFT JOIN pupil p ON p.id = m.pupil_id
+    JOIN matched m ON m.ordinal = l.ordinal
+    JOIN pupil p ON p.id = m.pupil_id
     LEFT JOIN conflict c ON c.ordinal = l.ordinal
-    WHERE l.refused IS NULL AND (l.presence = 'present' OR (l.presence = 'left' AND p.id IS NOT NULL))
-), protected AS (
+    WHERE l.refused IS NULL AND l.presence <> 'not_arrived'
+), keyed AS (
+    SELECT l.*,
+        CASE
+            WHEN l.ine_status_after <> 'trusted'
+                THEN CASE WHEN p.match_key LIKE 'pupil:%%' THEN p.match_key ELSE 'pupil:' || %(uai)s || ':' || p.id END
+            WHEN p.match_key LIKE 'ine:%%'
+                AND (l.ine_after, l.ine_status_after) IS NOT DISTINCT FROM (p.ine, p.ine_status) THEN p.match_key
+            ELSE l.match_key
+        END AS match_key_after
+    FROM decided l JOIN pupil p ON p.id = l.known_id
+)
+SELECT p.id, l.ordinal,
+    CASE
+        WHEN l.presence = 'present' AND NOT p.active THEN 'reactivated'
+        WHEN l.presence = 'left' AND p.active THEN 'deactivated'
+        WHEN ROW({_new_row}, l.division, l.ine_after, l.ine_status_after, l.match_key_after, 'siecle')
+            IS DISTINCT FROM ROW({_old_row}, p.division, p.ine, p.ine_status, p.match_key, p.source) THEN 'updated'
+        ELSE 'unchanged'
+    END,
+    l.presence = 'present', l.ine_after, l.ine_status_after, l.match_key_after, l.in_conflict,
+    p.ine, p.ine_status, p.match_key, p.source
+FROM keyed l JOIN pupil p ON p.id = l.known_id
+"""
+# A rejected line protects the pupil whom it names, by ELEVE_ID or INE.
+_ABSENT_PUPILS = """
+INSERT INTO outcome (pupil_id, ordinal, kind, active, ine, ine_status, match_key, in_conflict, old_ine, old_ine_status,
+    old_match_key, old_source)
+WITH protected AS (
     SELECT p.id FROM pupil p JOIN pupil_line l ON l.refused IS NOT NULL AND l.siecle_id = p.siecle_id
     UNION
     SELECT n.id
     FROM pupil_line l
     CROSS JOIN unnest(l.all_ine) AS named (ine)
-    JOIN (SELECT id, ine FROM pupil UNION SELECT pupil_id, ine FROM pupil_ine_alias) n ON n.ine = named.ine
+    JOIN (SELECT id, ine FROM pupil UNION ALL SELECT pupil_id, ine FROM pupil_ine_alias) n ON n.ine = named.ine
     WHERE l.refused IS NOT NULL
 )
-SELECT coalesce(p.id, gen_random_uuid()) AS pupil_id, l.ordinal,
-    CASE
-        WHEN p.id IS NULL THEN 'created'
-        WHEN l.presence = 'present' AND NOT p.active THEN 'reactivated'
-        WHEN l.presence = 'left' AND p.active THEN 'deactivated'
-        ELSE 'kept'
-    END AS kind,
-    l.presence = 'present' AS active,
-    l.ine_after AS ine, l.ine_status_after AS ine_status, l.in_conflict,
-    p.ine AS old_ine, p.ine_status AS old_ine_status, p.match_key AS old_match_key, p.source AS old_source,
-    p.id IS NOT NULL AND ROW({_new_row}, l.division, l.ine_after, l.ine_status_after, 'siecle')
-        IS DISTINCT FROM ROW({_old_row}, p.division, p.ine, p.ine_status, p.source) AS differs,
-    l.ine_status_after = 'trusted' AND (p.id IS NULL OR p.match_key NOT LIKE 'ine:%%'
-        OR (l.ine_after, l.ine_status_after) IS DISTINCT FROM (p.ine, p.ine_status)) AS needs_key,
-    CASE
-        WHEN l.ine_status_after = 'trusted' THEN p.match_key
-        WHEN p.match_key LIKE 'pupil:%%' THEN p.match_key
-    END AS match_key
-FROM decided l LEFT JOIN pupil p ON p.id = l.known_id
-UNION ALL
-SELECT p.id, NULL, 'deactivated', false, p.ine, p.ine_status, false, p.ine, p.ine_status, p.match_key, p.source,
-    false, false, p.match_key
+SELECT p.id, NULL, 'deactivated', false, p.ine, p.ine_status, p.match_key, false, p.ine, p.ine_status, p.match_key,
+    p.source
 FROM pupil p
 WHERE p.active AND p.source = 'siecle'
     AND NOT EXISTS (SELECT FROM matched m WHERE m.pupil_id = p.id)
     AND NOT EXISTS (SELECT FROM protected s WHERE s.id = p.id)
 """
-# `kept` becomes `updated` or `unchanged`; who has no INE to trust goes by the key of the row, never joined.
-_SETTLE_OUTCOMES = """
-UPDATE outcome SET
-    kind = CASE WHEN kind <> 'kept' THEN kind WHEN differs OR needs_key THEN 'updated' ELSE 'unchanged' END,
-    match_key = CASE WHEN match_key IS NULL AND ine_status <> 'trusted'
-        THEN 'pupil:' || %(uai)s || ':' || pupil_id ELSE match_key END
-WHERE kind = 'kept' OR (match_key IS NULL AND ine_status <> 'trusted')
-"""
 
 PREPARE = (
-    "ANALYZE incoming", "ANALYZE incoming_division", _REPEATED, _SHARING, _LINES, "ANALYZE pupil_line",
-    _CREATE_MATCHED, _MATCH_BY_INE, "ANALYZE matched", _MATCH_BY_SIECLE_ID, _MATCH_BY_NAME, "ANALYZE matched",
-    _CONFLICTS, _OUTCOMES, _SETTLE_OUTCOMES, "ANALYZE outcome",
+    "ANALYZE incoming (ordinal, siecle_id, ine)", _PLACED, "ANALYZE placed", _REPEATED, _SHARING, _NUMBERS_HELD_TWICE,
+    _CREATE_MATCHED, _MATCH_UNCHANGED, "ANALYZE matched", _LINES, "ANALYZE pupil_line (ordinal, siecle_id, ine)",
+    _MATCH_BY_INE, "ANALYZE matched", _MATCH_BY_SIECLE_ID, _MATCH_BY_NAME, "ANALYZE matched",
+    _CONFLICTS, _CREATE_OUTCOME, _NEW_PUPILS, _KNOWN_PUPILS, _ABSENT_PUPILS, "ANALYZE outcome",
 )  # fmt: skip
-"""From the received lines to the table `outcome`. Parameters: `reference_date`, `uai`."""
+"""From the received lines to the tables `matched` and `outcome`. Parameters: `reference_date`, `uai`.
+
+`outcome` has every pupil but those whom `matched` calls unchanged.
+"""
 
 COUNTS = """
 SELECT
     (SELECT count(*) FROM pupil WHERE active AND source = 'siecle') AS active_before,
-    (SELECT count(*) FROM pupil_line WHERE refused IS NULL AND presence = 'present') AS present,
+    (SELECT count(*) FROM pupil_line WHERE refused IS NULL AND presence = 'present') + settled.pupils AS present,
     count(*) FILTER (WHERE kind = 'created') AS created,
     count(*) FILTER (WHERE kind = 'updated') AS updated,
     count(*) FILTER (WHERE kind = 'deactivated') AS deactivated,
     count(*) FILTER (WHERE kind = 'reactivated') AS reactivated,
-    count(*) FILTER (WHERE kind = 'unchanged') AS unchanged,
+    count(*) FILTER (WHERE kind = 'unchanged') + settled.pupils AS unchanged,
     (SELECT count(*) FROM pupil_line WHERE refused IS NULL AND presence = 'not_arrived') AS not_arrived,
     (SELECT count(*) FROM pupil_line l WHERE refused IS NULL AND presence = 'left'
         AND NOT EXISTS (SELECT FROM matched m WHERE m.ordinal = l.ordinal)) AS ignored,
     (SELECT count(*) FROM pupil_line WHERE refused IS NOT NULL) AS rejected
-FROM outcome
+FROM (SELECT count(*) AS pupils FROM matched WHERE unchanged) AS settled LEFT JOIN outcome ON true
+GROUP BY settled.pupils
 """
 # What was shown is what is applied: every value that would be written, the ids of new pupils apart.
 DIGEST = f"""
@@ -291,8 +373,9 @@ WITH finding AS (
     SELECT 'warning', 'repeated_line', i.line, i.siecle_id, i.family_name, i.first_name, i.ine, i.siecle_id
     FROM incoming i JOIN repeated r ON r.ordinal = i.ordinal WHERE r.is_copy
     UNION ALL
-    SELECT 'warning', 'two_divisions', line, siecle_id, family_name, first_name, ine, array_to_string(divisions, ', ')
-    FROM pupil_line WHERE refused IS NULL AND cardinality(divisions) > 1 AND presence = 'present'
+    SELECT 'warning', 'two_divisions', line, siecle_id, family_name, first_name, ine,
+        (SELECT string_agg(DISTINCT d.division, ', ') FROM incoming_division d WHERE d.siecle_id = l.siecle_id)
+    FROM pupil_line l WHERE refused IS NULL AND in_several_divisions AND presence = 'present'
     UNION ALL
     SELECT 'warning', 'ine_held_by_another', l.line, l.siecle_id, l.family_name, l.first_name, l.ine, l.ine
     FROM outcome o JOIN pupil_line l ON l.ordinal = o.ordinal WHERE o.in_conflict
@@ -300,7 +383,7 @@ WITH finding AS (
     SELECT 'warning', 'not_arrived', line, siecle_id, family_name, first_name, ine, NULL
     FROM pupil_line WHERE refused IS NULL AND presence = 'not_arrived'
     UNION ALL
-    SELECT 'warning', 'structures_of_unknown_pupil', d.line, d.siecle_id, NULL, NULL, NULL, d.siecle_id
+    SELECT DISTINCT 'warning', 'structures_of_unknown_pupil', d.line, d.siecle_id, NULL, NULL, NULL, d.siecle_id
     FROM incoming_division d
     WHERE NOT EXISTS (SELECT FROM incoming i WHERE i.siecle_id = d.siecle_id)
 ), recorded AS (
@@ -318,7 +401,7 @@ _old_values = ", ".join(f"'{column}', p.{column}" for column in _shown)
 _new_values = ", ".join(f"'{column}', {'o' if column == 'ine' else 'l'}.{column}" for column in _shown)
 RECORD_CHANGES = f"""
 WITH changed AS (
-    SELECT o.kind, o.ordinal, CASE WHEN o.kind <> 'created' THEN o.pupil_id END AS pupil_id,
+    SELECT o.kind, o.ordinal, CASE WHEN o.kind <> 'created' OR %(applying)s THEN o.pupil_id END AS pupil_id,
         coalesce(l.siecle_id, p.siecle_id) AS siecle_id, coalesce(l.family_name, p.family_name) AS family_name,
         coalesce(l.first_name, p.first_name) AS first_name, coalesce(l.birth_date, p.birth_date) AS birth_date,
         CASE WHEN l.ordinal IS NULL THEN p.division ELSE l.division END AS division,
@@ -341,9 +424,7 @@ LEFT JOIN LATERAL (
 ) AS differing ON true
 """
 
-# Keys are pseudonyms made with a secret that no database holds: only the numbers that need one leave for a moment.
-NUMBERS_WITHOUT_KEY = "SELECT pupil_id, ine FROM outcome WHERE needs_key"
-CREATE_EVENTS = """
+_CREATE_EVENT = """
 CREATE TEMPORARY TABLE event (
     position integer GENERATED ALWAYS AS IDENTITY,
     type text NOT NULL,
@@ -353,21 +434,15 @@ CREATE TEMPORARY TABLE event (
     source text NOT NULL,
     ine_status text NOT NULL,
     left_on date
-) ON COMMIT DROP;
-CREATE TEMPORARY TABLE settled ON COMMIT DROP AS
-SELECT o.pupil_id, o.ordinal, o.kind, o.active, o.ine, o.ine_status, o.old_ine, o.old_ine_status, o.old_match_key,
-    o.old_source, o.in_conflict, coalesce(k.match_key, o.match_key) AS match_key
-FROM outcome o LEFT JOIN new_key k ON k.pupil_id = o.pupil_id
-WHERE o.kind <> 'unchanged';
-ANALYZE settled;
+) ON COMMIT DROP
 """
 # Withdrawals take the lower revisions: under one key the pupil who gets an INE comes after the one who loses it.
-WITHDRAWALS = """
+_WITHDRAWALS = """
 INSERT INTO event (type, match_key, pupil_id, revision, source, ine_status)
 SELECT 'withdrawn', old_match_key, pupil_id, nextval('pupil_revision'), old_source, old_ine_status
-FROM (SELECT * FROM settled WHERE old_match_key <> match_key ORDER BY ordinal) AS withdrawn
+FROM (SELECT * FROM outcome WHERE old_match_key <> match_key ORDER BY ordinal) AS withdrawn
 """
-STATES = """
+_STATES = """
 INSERT INTO event (type, match_key, pupil_id, revision, source, ine_status, left_on)
 SELECT CASE
         WHEN NOT active THEN 'deactivated'
@@ -376,13 +451,10 @@ SELECT CASE
     END, match_key, pupil_id, nextval('pupil_revision'), 'siecle', ine_status,
     CASE WHEN NOT active THEN leaving_date END
 FROM (
-    SELECT s.*, l.leaving_date FROM settled s LEFT JOIN pupil_line l ON l.ordinal = s.ordinal
-    WHERE s.kind <> 'updated' OR s.old_match_key <> s.match_key OR s.old_source <> 'siecle'
-    ORDER BY s.ordinal
+    SELECT o.*, l.leaving_date FROM outcome o LEFT JOIN pupil_line l ON l.ordinal = o.ordinal
+    WHERE o.kind <> 'unchanged' AND (o.kind <> 'updated' OR o.old_match_key <> o.match_key OR o.old_source <> 'siecle')
+    ORDER BY o.ordinal
 ) AS changed
-"""
-READ_EVENTS = """
-SELECT type, match_key, pupil_id, revision, source, ine_status, left_on FROM event ORDER BY position
 """
 _columns = ", ".join(SHARED_COLUMNS)
 _assignments = ", ".join(f"{column} = l.{column}" for column in SHARED_COLUMNS)
@@ -391,7 +463,7 @@ INSERT INTO pupil (id, {_columns}, birth_date, division, ine, ine_status, source
     state_changed_at, last_import_id, created_at, updated_at)
 SELECT s.pupil_id, {_new_row}, l.birth_date, l.division, s.ine, s.ine_status, 'siecle', true, s.match_key, e.revision,
     %(now)s, %(import_id)s, %(now)s, %(now)s
-FROM settled s
+FROM outcome s
 JOIN pupil_line l ON l.ordinal = s.ordinal
 JOIN event e ON e.pupil_id = s.pupil_id AND e.type <> 'withdrawn'
 WHERE s.kind = 'created'
@@ -401,29 +473,46 @@ UPDATE pupil p SET {_assignments}, division = l.division, ine = s.ine, ine_statu
     active = s.active, match_key = s.match_key, revision = coalesce(e.revision, p.revision),
     state_changed_at = CASE WHEN e.revision IS NULL THEN p.state_changed_at ELSE %(now)s END,
     last_import_id = %(import_id)s, updated_at = %(now)s
-FROM settled s
+FROM outcome s
 JOIN pupil_line l ON l.ordinal = s.ordinal
 LEFT JOIN event e ON e.pupil_id = s.pupil_id AND e.type <> 'withdrawn'
-WHERE p.id = s.pupil_id AND s.kind <> 'created'
+WHERE p.id = s.pupil_id AND s.kind NOT IN ('created', 'unchanged')
 """
 # Who is no longer in the file keeps all that is known of them.
 _DEACTIVATE_ABSENT = """
 UPDATE pupil p SET active = false, revision = e.revision, state_changed_at = %(now)s, last_import_id = %(import_id)s,
     updated_at = %(now)s
-FROM settled s JOIN event e ON e.pupil_id = s.pupil_id
+FROM outcome s JOIN event e ON e.pupil_id = s.pupil_id
 WHERE p.id = s.pupil_id AND s.ordinal IS NULL
 """
+# The numbers that a pupil has besides the one in their own row: other ones of the file, and the one they had before.
 _KEEP_ALIASES = """
 INSERT INTO pupil_ine_alias (pupil_id, ine)
 SELECT DISTINCT o.pupil_id, n.ine
 FROM outcome o
 JOIN pupil_line l ON l.ordinal = o.ordinal
 CROSS JOIN unnest(l.all_ine || o.old_ine) AS n (ine)
-WHERE NOT o.in_conflict AND n.ine IS NOT NULL
-    AND NOT EXISTS (SELECT FROM pupil_ine_alias a WHERE a.pupil_id = o.pupil_id AND a.ine = n.ine)
+WHERE NOT o.in_conflict AND n.ine <> coalesce(o.ine, '')
+ON CONFLICT DO NOTHING
 """
-APPLY = (_CREATE_PUPILS, _UPDATE_PUPILS, _DEACTIVATE_ABSENT, _KEEP_ALIASES)
-"""Parameters: `import_id`, `now`."""
+# The same body as the contract's models give: what is read from the topic is checked against them.
+_WRITE_OUTBOX = """
+INSERT INTO outbox (topic, key, type, source, subject, occurred_at, payload, traceparent)
+SELECT %(topic)s, e.match_key, %(types)s::jsonb ->> e.type, %(source)s, %(uai)s, %(now)s,
+    jsonb_build_object('match_key', e.match_key, 'uai', %(uai)s::text, 'pupil_id', e.pupil_id, 'revision', e.revision,
+        'occurred_at', %(occurred_at)s::text, 'source', e.source, 'ine_status', e.ine_status,
+        'import_id', %(import_id)s::uuid)
+        || CASE WHEN e.type = 'deactivated' THEN
+            jsonb_build_object('left_at', to_char(e.left_on, 'YYYY-MM-DD"T00:00:00Z"')) ELSE '{}' END,
+    %(traceparent)s
+FROM event e ORDER BY e.position
+"""
+APPLY = (
+    _CREATE_EVENT, _WITHDRAWALS, _STATES, "ANALYZE event (pupil_id)",
+    _CREATE_PUPILS, _UPDATE_PUPILS, _DEACTIVATE_ABSENT, _KEEP_ALIASES, _WRITE_OUTBOX,
+)  # fmt: skip
+"""Parameters: `import_id`, `now`, and those of the events: `topic`, `types` (by our short names), `source`, `uai`,
+`occurred_at` (as it is written in JSON), `traceparent`."""
 
 NOTE_APPLIED = """
 INSERT INTO siecle_import_applied (import_id, school_year, exported_at, reference_date, file_sha256, plan_digest,
