@@ -9,6 +9,7 @@ import typer
 from cpro_contracts.identifiers import parse_uai
 from cpro_test_support.siecle_samples.files import EXPORTED_AT, XML_NAME, siecle_xml, zipped
 from cpro_test_support.siecle_samples.pupils import generate_pupils
+from cpro_test_support.siecle_samples.records import RecordStyle
 
 app = typer.Typer(add_completion=False, help="Write the national pupil file of an invented school.")
 
@@ -28,6 +29,7 @@ def write(
         tzinfo=None
     ),
     encoding: Annotated[str, typer.Option(help="of the bytes, and declared")] = "ISO-8859-15",
+    style: Annotated[RecordStyle, typer.Option(help="how much each record says")] = RecordStyle.FULL,
 ) -> None:
     """Write the file: zipped as the ministry's application does, or bare where the name ends in .xml."""
     moment = exported_at.replace(tzinfo=UTC)
@@ -40,6 +42,7 @@ def write(
         school_year=school_year,
         exported_at=moment,
         encoding=encoding,
+        style=style,
     )
     destination.write_bytes(content if destination.suffix == ".xml" else zipped({XML_NAME: content}))
     typer.echo(f"{destination}: {max(len(roster) - missing, 0)} pupils, {destination.stat().st_size} bytes")

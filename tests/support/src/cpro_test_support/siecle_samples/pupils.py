@@ -56,6 +56,8 @@ class SamplePupil:
     other_first_names: tuple[str, ...] = ()
     ine_bea: str | None = None
     """The older number that a pupil may still carry beside the current one."""
+    ine_rnie: str | None = None
+    """The current number in its own field; `ine` is what stands in `ID_NATIONAL`."""
     previous_uai: str | None = None
     groups: tuple[str, ...] = ()
     school_number: str | None = None
