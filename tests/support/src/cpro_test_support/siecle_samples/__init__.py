@@ -4,13 +4,21 @@ Every name and number is invented. The keys of the INE are right, so that the fi
 """
 
 from cpro_test_support.siecle_samples.cli import main
-from cpro_test_support.siecle_samples.files import DEFAULT_BLOCKS, siecle_xml, siecle_zip, write_siecle_xml, zipped
+from cpro_test_support.siecle_samples.files import (
+    DEFAULT_BLOCKS,
+    SampleFile,
+    siecle_xml,
+    siecle_zip,
+    write_siecle_xml,
+    zipped,
+)
 from cpro_test_support.siecle_samples.pupils import SamplePupil, bea_ine, generate_pupils, rnie_ine
 from cpro_test_support.siecle_samples.records import RecordStyle
 
 __all__ = [
     "DEFAULT_BLOCKS",
     "RecordStyle",
+    "SampleFile",
     "SamplePupil",
     "bea_ine",
     "generate_pupils",

@@ -37,6 +37,17 @@ def bea_ine(number: int) -> str:
     return f"{number % 10**10:010d}{uai_key(number % 10**10)}"
 
 
+def apprentice_ine(year: int, number: int) -> str:
+    """An INE of the form that apprentices have: its key is unknown, any letter will do."""
+    return f"{year % 10**4:04d}A{number % 10**5:05d}{chr(ord('A') + number % 26)}"
+
+
+def university_ine(base: str) -> str:
+    """The INE of a university from up to ten base-36 characters, with its key."""
+    value = base.upper().rjust(10, "0")
+    return f"{value}{int(value, 36) % 10}"
+
+
 @dataclass(frozen=True, slots=True)
 class SamplePupil:
     """A pupil as one line of the file says it; the fields that are None are left out."""

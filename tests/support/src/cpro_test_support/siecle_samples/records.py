@@ -5,6 +5,7 @@ telephones, address, last year's school … Its values are invented from the pup
 gets the same ones; telephone numbers, mails and codes are of the ranges that are kept free for fiction.
 """
 
+from dataclasses import replace
 from datetime import date, timedelta
 from enum import StrEnum
 from xml.sax.saxutils import escape, quoteattr
@@ -126,6 +127,14 @@ def address_record(pupil: SamplePupil, style: RecordStyle = RecordStyle.LEAN) ->
     )
 
 
+def with_last_year(pupil: SamplePupil) -> SamplePupil:
+    """The pupil as a full record says them: with the school of last year, an invented one where none is known."""
+    if pupil.previous_uai is not None:
+        return pupil
+    number = 9_990_000 + _seed(pupil) % 10_000  # no department has this number
+    return replace(pupil, previous_uai=f"{number}{uai_key(number)}")
+
+
 def tag(name: str, value: object) -> str:
     """An element on a line of its own, or nothing for None."""
     return "" if value is None else f"<{name}>{escape(str(value))}</{name}>\n"
@@ -197,11 +206,7 @@ def _last_year(previous_uai: str | None) -> str:
 
 
 def _whole_last_year(pupil: SamplePupil, seed: int) -> str:
-    if pupil.previous_uai is None:
-        number = 9_990_000 + seed % 10_000  # no department has this number
-        uai = f"{number}{uai_key(number)}"
-    else:
-        uai = pupil.previous_uai
+    uai = with_last_year(pupil).previous_uai or ""
     return (
         "<SCOLARITE_AN_DERNIER>\n"
         + tag("CODE_MEF", "10310019110")
