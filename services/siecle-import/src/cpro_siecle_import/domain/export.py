@@ -3,12 +3,14 @@
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.lines import parse_day
 from cpro_siecle_import.domain.refusals import FileRefusedError
 
+SCHOOLS_TIME = ZoneInfo("Europe/Paris")
 # The academies' clocks run from UTC-4 (Guadeloupe) to UTC+12 (Wallis): an export made now may read that much later.
 CLOCKS_APART = timedelta(hours=14)
 FIRST_MONTH_OF_SCHOOL_YEAR = 8
