@@ -12,14 +12,17 @@ from cpro_test_support.siecle_samples.files import (
     write_siecle_xml,
     zipped,
 )
+from cpro_test_support.siecle_samples.mobility import Mobility, academy
 from cpro_test_support.siecle_samples.pupils import SamplePupil, bea_ine, generate_pupils, rnie_ine
 from cpro_test_support.siecle_samples.records import RecordStyle
 
 __all__ = [
     "DEFAULT_BLOCKS",
+    "Mobility",
     "RecordStyle",
     "SampleFile",
     "SamplePupil",
+    "academy",
     "bea_ine",
     "generate_pupils",
     "main",

@@ -142,6 +142,13 @@ class SampleFile:
             content = edit(content)
         return content
 
+    def write_xml(self, out: IO[bytes]) -> None:
+        """The XML into a file, as a stream where nothing asks for the whole."""
+        if self.byte_edits:
+            out.write(self.xml())
+        else:
+            self.write(out)
+
     def packed(self) -> bytes:
         """What a school uploads."""
         return zipped({self.xml_name: self.xml()}) if self.packing is None else self.packing(self.xml())

@@ -121,7 +121,7 @@ def generate_pupils(
             other_first_names=(random.choice(_GIRLS if sex == "female" else _BOYS),) if random.random() < 0.3 else (),
             birth_date=date(school_year - 18, 1, 1) + timedelta(days=random.randrange(4 * 365)),
             sex=sex,
-            division=_division(index // classes_of),
+            division=division_name(index // classes_of),
             groups=(f"GR{index % 6 + 1}",) if random.random() < 0.5 else (),
             entry_date=date(school_year - 1, 9, 1),
             school_number=str(100 + index),
@@ -134,8 +134,8 @@ def _ine(number: int) -> str:
     return rnie_ine(number * 387_420_489 % _INE_NUMBERS)
 
 
-def _division(index: int) -> str:
-    """Names as schools choose them: with spaces, or only digits; each class its own."""
+def division_name(index: int) -> str:
+    """The name of a school's class of this rank, as schools choose them: with spaces, or only digits; each its own."""
     level, rest = _LEVELS[index % len(_LEVELS)], index // len(_LEVELS)
     trade, parallel = _TRADES[rest % len(_TRADES)], rest // len(_TRADES)
     if index % 7 == 6:

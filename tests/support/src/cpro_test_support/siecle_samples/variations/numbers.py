@@ -80,6 +80,16 @@ def _same_ine(field: str) -> Callable[[SampleFile, int], None]:
     return apply
 
 
+def _created_again(file: SampleFile, at: int) -> None:
+    """The old line comes first, with its ELEVE_ID and its leaving date; both have the INE."""
+
+    def edit(record: str) -> str:
+        old = with_attribute("ELEVE_ID", "555")(says("DATE_SORTIE", "30/06/2026")(record))
+        return old + record
+
+    file.record_edits["ELEVES", at].append(edit)
+
+
 def _at(file: SampleFile, at: int) -> SamplePupil:
     return next(pupil for position, pupil in enumerate(file.pupils()) if position == at)
 
@@ -129,6 +139,8 @@ NUMBERS: tuple[Variation, ...] = (
         apply=_same_ine("ID_NATIONAL")),
     of_two("shared-ine-in-another-field", "one pupil's INE is the old number of another",
         "ine_repeated", "ine_repeated", apply=_same_ine("INE_BEA")),
+    Variation("created-again", "a pupil created again, whose old line says that they left", _created_again,
+        of_pupil("", "", "ine_repeated", "ine_repeated", gone=True).expected),
     of_pupil("no-eleve-id", "no ELEVE_ID", "siecle_id_missing", "structures_of_unknown_pupil", gone=True,
         record=with_attribute("ELEVE_ID", "")),
     of_pupil("malformed-eleve-id", "an ELEVE_ID that is no number", "siecle_id_invalid", "structures_of_unknown_pupil",
