@@ -3,17 +3,19 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cpro_contracts.identifiers import IneStatus
 from cpro_siecle_import.adapters.packaging import ExpansionLimits, opened_export
 from cpro_siecle_import.adapters.siecle_xml import SiecleReader
 from cpro_siecle_import.domain.export import accept, school_year_of
 from cpro_siecle_import.domain.guard import GuardLimits, PlannedEffect, reasons_to_stop
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine
-from cpro_siecle_import.domain.plan import Kind, plan
+from cpro_siecle_import.domain.plan import Kind, KnownPupil, plan
 from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_test_support.siecle_samples import SampleFile, SamplePupil, generate_pupils
 from cpro_test_support.siecle_samples.variations import (
@@ -36,6 +38,23 @@ NOT_TOGETHER = (
     {"malformed-last-year", "full-records"},
     {"legacy-name-too", "legacy-names"},
 )
+KNOWN = [
+    KnownPupil(
+        id=UUID(int=rank + 1),
+        rank=rank,
+        siecle_id=pupil.siecle_id,
+        ine=pupil.ine,
+        ine_status=IneStatus.TRUSTED,
+        aliases=frozenset(),
+        family_name=pupil.family_name,
+        first_name=pupil.first_name,
+        birth_date=pupil.birth_date,
+        active=True,
+        from_siecle=True,
+    )
+    for rank, pupil in enumerate(ROSTER)
+]
+READ_TO_THE_END = [variation for variation in ALL if variation.expected.end is End.COMPLETED]
 BENIGN = [variation for variation in ALL if variation.expected.is_benign]
 
 
@@ -105,6 +124,21 @@ def test_a_variation_ends_as_it_says(variation: Variation) -> None:
         set(expected.findings),
         rows(expected.present(dict(enumerate(ROSTER)), 0)),
     )
+
+
+@pytest.mark.parametrize("variation", READ_TO_THE_END, ids=lambda variation: variation.name)
+def test_a_variation_never_makes_a_second_pupil_of_one_who_is_known(variation: Variation) -> None:
+    lines, divisions, reference = _read(varied([variation]))
+    assert isinstance(reference, datetime)
+    stay = variation.expected.present(dict(enumerate(ROSTER)), 0)
+    has_left = {KNOWN[position].id for position in range(len(ROSTER)) if position not in stay}
+
+    planned = plan(KNOWN, lines, divisions, reference.date())
+
+    # Who is not written any more has left, or is protected by a remark.
+    deactivated = {outcome.pupil_id for outcome in planned.outcomes if outcome.kind is Kind.DEACTIVATED}
+    assert {outcome.kind for outcome in planned.outcomes} <= {Kind.KEPT, Kind.DEACTIVATED}
+    assert deactivated == (set() if variation.expected.findings else has_left)
 
 
 def test_the_names_of_variations_are_unique_and_fit_for_the_command_line() -> None:

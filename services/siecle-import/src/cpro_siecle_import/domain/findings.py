@@ -121,8 +121,8 @@ STRUCTURES_OF_UNKNOWN_PUPIL = _warning(
 )
 NOT_ARRIVED = _warning(
     "not_arrived",
-    "L'élève n'a ni classe ni date de sortie : rien n'est changé pour lui ; affectez-le à une classe dans SIECLE, ou "
-    "saisissez sa date de sortie.",
+    "L'élève n'a ni classe ni date de sortie passée : rien n'est changé pour lui ; affectez-le à une classe dans "
+    "SIECLE, ou saisissez sa date de sortie.",
 )
 REPEATED_LINE = _warning(
     "repeated_line",

@@ -95,8 +95,10 @@ class SampleFile:
     """The same for `STRUCTURES`."""
     parameters: dict[str, str | None] = field(default_factory=dict)
     """What `PARAMETRES` says instead of the truth, by tag; None leaves the tag out."""
+    parameters_last: bool = False
+    """`PARAMETRES` after `DONNEES`."""
     before_content: str = ""
-    """Raw text between `PARAMETRES` and `DONNEES`."""
+    """Raw text before `DONNEES`."""
     first_in_content: str = ""
     """Raw text before the first block."""
     pupil_edits: dict[int, list[PupilEdit]] = field(default_factory=lambda: defaultdict(list))
@@ -166,13 +168,17 @@ class SampleFile:
 
     def _texts(self) -> Iterator[str]:
         yield "<BEE_ELEVES" + (f" VERSION={quoteattr(self.version)}" if self.version else "") + ">\n"
-        yield self._parameters()
+        if not self.parameters_last:
+            yield self._parameters()
         yield f"{self.before_content}<DONNEES>\n{self.first_in_content}"
         for block in self.blocks:
             yield f"<{block}>\n"
             yield from self._records(block)
             yield f"</{block}>\n"
-        yield "</DONNEES>\n</BEE_ELEVES>\n"
+        yield "</DONNEES>\n"
+        if self.parameters_last:
+            yield self._parameters()
+        yield "</BEE_ELEVES>\n"
 
     def _parameters(self) -> str:
         local = self.exported_at.astimezone(PARIS) if self.exported_at else None

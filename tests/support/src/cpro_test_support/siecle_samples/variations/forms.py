@@ -37,6 +37,7 @@ FORMS: tuple[Variation, ...] = (
     of_file("structures-first", "blocks in another order", sets(blocks=("STRUCTURES", "BOURSES", "OPTIONS", "ELEVES"))),
     of_file("pupils-last", "blocks in yet another order, with addresses",
         sets(blocks=("ADRESSES", "BOURSES", "STRUCTURES", "OPTIONS", "ELEVES"))),
+    of_file("parameters-last", "PARAMETRES after DONNEES", sets(parameters_last=True)),
     of_file("no-options", "no OPTIONS and no BOURSES", sets(blocks=("ELEVES", "STRUCTURES"))),
     of_file("unknown-block", "a block that no release had so far", sets(first_in_content=_UNKNOWN_BLOCK)),
     of_file("unknown-part", "a part beside DONNEES, with a block of a known name",

@@ -117,6 +117,8 @@ CLASSES: tuple[Variation, ...] = (
         becomes=_division(None), told=("301", "4 D")),
     of_pupil("no-division", "neither a division nor a leaving date", "not_arrived", gone=True,
         edit=lambda pupil: replace(pupil, division=None, groups=())),
+    of_pupil("no-division-and-a-leaving-date-to-come", "no division, and a leaving date that has not come", "not_arrived",
+        gone=True, edit=lambda pupil: replace(pupil, division=None, groups=(), leaving_date=date(2099, 7, 5))),
     of_pupil("groups-alone", "groups and no division", "not_arrived", gone=True,
         edit=lambda pupil: replace(pupil, division=None, groups=("G1",))),
     of_pupil("inactive", "the division called Inactifs", "not_arrived", gone=True, edit=_division("Inactifs")),
