@@ -66,11 +66,9 @@ def accept(header: ExportHeader, *, expected_uai: str, received_on: datetime) ->
     """
     uai = _uai(header.uai, expected_uai)
     exported_at, export_date = _timestamp(header.timestamp), _export_date(header.export_date)
-    latest = max(
-        (moment for moment in (exported_at, _midnight(export_date)) if moment is not None), default=received_on
-    )
-    if latest > received_on + CLOCKS_APART:
-        raise FileRefusedError(refusals.EXPORT_IN_FUTURE, found=in_words(latest), received=in_words(received_on))
+    for said, moment in ((exported_at, exported_at), (export_date, _midnight(export_date))):
+        if said is not None and moment is not None and moment > received_on + CLOCKS_APART:
+            raise FileRefusedError(refusals.EXPORT_IN_FUTURE, found=in_words(said), received=in_words(received_on))
     reference_date = export_date or (exported_at or received_on).date()
     year = header.school_year or ""
     return Export(uai, int(year) if _YEAR_FORM.fullmatch(year) else None, exported_at, reference_date)
