@@ -23,6 +23,7 @@ from cpro_test_support.siecle_samples.mobility import ChangeKind, Mobility, Roun
 from cpro_test_support.siecle_samples.variations import ALL
 
 UAI = "0752387M"
+HOW_TO = Path(__file__).parents[3] / "docs/how-to/make-sample-files.md"
 BUSY = Mobility(leaving=0.25, returning=0.5, changing_name=0.05, with_mistaken_ine=0.05, without_ine=0.1)
 
 
@@ -167,6 +168,16 @@ def test_the_command_line_writes_a_set_of_schools_before_and_after(tmp_path: Pat
     names = sorted(path.name for path in tmp_path.rglob("*.zip"))
     assert result.exit_code == 0
     assert names == ["after-ExportXML_ElevesSansAdresses.zip"] * 3 + ["before-ExportXML_ElevesSansAdresses.zip"] * 3
+
+
+def test_the_commands_of_the_how_to_do_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = [line.split()[1:] for line in HOW_TO.read_text().splitlines() if line.startswith("cpro-siecle-samples ")]
+
+    ended = [CliRunner().invoke(app, command).exit_code for command in commands]
+
+    assert ended == [0] * 6
+    assert len(list(tmp_path.rglob("*.zip"))) == 3 + 2 * 20 + 6 * 4
 
 
 def test_the_command_line_lists_every_variation_with_its_end_and_knows_no_other(tmp_path: Path) -> None:

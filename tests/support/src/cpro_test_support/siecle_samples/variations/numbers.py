@@ -1,5 +1,6 @@
 """The keys of a pupil: ELEVE_ID, ELENOET, and the three fields of the INE."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -101,6 +102,8 @@ def _structures_of_nobody(file: SampleFile, at: int) -> None:
 
 NUMBERS: tuple[Variation, ...] = (
     of_file("keys-as-children", "ELEVE_ID and ELENOET as children", _keys_as_children),
+    of_pupil("padded-eleve-id", "blanks around ELEVE_ID",
+        record=lambda record: re.sub(r'ELEVE_ID="(\d+)"', r'ELEVE_ID=" \1 "', record)),
     of_pupil("two-elenoet", "ELENOET as attribute and as child, and they differ",
         edit=lambda pupil: replace(pupil, school_number="0042"), record=adds("<ELENOET>77</ELENOET>")),
     of_pupil("two-eleve-id", "ELEVE_ID as attribute and as child, and they differ",
