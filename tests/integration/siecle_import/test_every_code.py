@@ -7,6 +7,7 @@ imported before, an administrator who waits, a dependency that lost something.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -103,7 +104,11 @@ WITH_A_PAST: dict[str, tuple[str, Scenario]] = {
     "a-file-of-next-year": ("other_school_year", a_file_of_next_year),
     "a-file-that-does-not-say-its-year": ("other_school_year", a_file_that_does_not_say_its_year),
 }
-PROVOKED_IN_A_TEST_OF_THEIR_OWN = {"establishment_unknown", "file_missing", "ine_held_by_another"}
+IN_A_TEST_OF_THEIR_OWN = {
+    "establishment_unknown": "test_every_code.py::test_an_upload_or_a_school_that_is_gone_when_its_turn_comes_is_told",
+    "file_missing": "test_every_code.py::test_an_upload_or_a_school_that_is_gone_when_its_turn_comes_is_told",
+    "ine_held_by_another": "test_every_code.py::test_an_ine_that_another_pupil_holds_is_told_with_both_to_check",
+}
 
 
 @pytest.mark.parametrize(("code", "scenario"), WITH_A_PAST.values(), ids=WITH_A_PAST)
@@ -189,9 +194,27 @@ async def forget(school: School) -> None:
 def test_there_is_a_case_for_every_code() -> None:
     """Fails when a code is added: give it a variation of the file, or a case here."""
     of_variations = {code for variation in ALL for code in (variation.expected.code, *variation.expected.findings)}
-    provoked = of_variations | {code for code, _ in WITH_A_PAST.values()} | PROVOKED_IN_A_TEST_OF_THEIR_OWN
+    provoked = of_variations | {code for code, _ in WITH_A_PAST.values()} | set(IN_A_TEST_OF_THEIR_OWN)
 
     assert provoked - {None} == {*refusals.BY_CODE, *findings.BY_CODE, *guard.StopReason}
+
+
+@pytest.mark.parametrize(("code", "test"), IN_A_TEST_OF_THEIR_OWN.items(), ids=IN_A_TEST_OF_THEIR_OWN)
+def test_the_test_of_a_code_is_where_it_is_said_to_be(code: str, test: str) -> None:
+    path, _, name = test.partition("::")
+    _, found, body = (Path(__file__).parent / path).read_text().partition(f"async def {name}(")
+
+    assert found
+    assert f'"{code}"' in body
+
+
+@pytest.mark.parametrize("refusal", refusals.ALL, ids=lambda refusal: refusal.code)
+def test_a_refusal_says_what_the_school_can_do(refusal: refusals.Refusal) -> None:
+    to_do = ("Refaites", "Déposez", "Vérifiez", "Contactez", "contactez")
+
+    assert any(word in refusal.detail for word in to_do)
+    assert refusal.title[0].isupper()
+    assert not refusal.title.endswith(".")
 
 
 @pytest.mark.parametrize("finding", findings.ALL, ids=lambda finding: finding.code)
