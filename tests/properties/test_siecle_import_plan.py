@@ -17,7 +17,6 @@ from cpro_platform.database import create_database, database_conninfo
 from cpro_platform.migrations import upgrade
 from cpro_siecle_import.adapters.incoming_rows import division_rows, pupil_rows
 from cpro_siecle_import.adapters.roster import TenantRosterWork
-from cpro_siecle_import.domain import findings
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
 from cpro_siecle_import.domain.plan import Kind, KnownPupil, Outcome, Plan, plan
 from cpro_tenant_db.provisioning import MIGRATIONS
@@ -31,7 +30,6 @@ NUMBERS = (rnie_ine(1), rnie_ine(2), rnie_ine(3), bea_ine(1), bea_ine(2))
 WRONG_KEY, NO_NUMBER = "123456789AA", "???"
 BORN = (date(2009, 1, 2), date(2009, 1, 2), date(2010, 5, 6))
 NAMES = ("BŒUF", "boeuf", "Bœuf", "LE-GALL", "李")
-OF_LINES = {findings.SIECLE_ID_REPEATED.code, findings.INE_REPEATED.code, findings.REPEATED_LINE.code}
 
 BORN_WORDS = [f"{born:%d/%m/%Y}" for born in BORN]
 
@@ -159,9 +157,8 @@ class Tenant:
             remarks = await (await tx.execute("SELECT code, siecle_id FROM siecle_import_finding")).fetchall()
             await tx.rollback()
         found = frozenset(_outcome(row) for row in outcomes)
-        codes = {code for code, finding in findings.BY_CODE.items() if finding.severity == "rejection"} | OF_LINES
         counts = planned.counts
-        return Plan(found, frozenset((c, s) for c, s in remarks if c in codes)), {
+        return Plan(found, frozenset((code, siecle_id) for code, siecle_id in remarks)), {
             "created": counts.created,
             "reactivated": counts.reactivated,
             "deactivated": counts.deactivated,

@@ -146,6 +146,20 @@ def test_a_file_of_another_school_or_from_the_future_is_refused(header: ExportHe
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (ExportHeader(UAI, "2026", "18/09/2026"), "le 18/09/2026, après son dépôt (16/09/2026 à 09:00:00)"),
+        (ExportHeader(UAI, "2026", None, "17/09/2026 18:30:00"), "le 17/09/2026 à 18:30:00, après son dépôt"),
+    ],
+)
+def test_the_date_of_a_file_from_the_future_is_told_as_the_file_says_it(header: ExportHeader, words: str) -> None:
+    with pytest.raises(FileRefusedError) as refused:
+        accept(header, expected_uai=UAI, received_on=RECEIVED)
+
+    assert words in refused.value.detail
+
+
 def test_an_export_of_an_overseas_school_may_read_a_few_hours_later_than_paris() -> None:
     accept(ExportHeader(UAI, "2026", None, "16/09/2026 20:00:00"), expected_uai=UAI, received_on=RECEIVED)
 

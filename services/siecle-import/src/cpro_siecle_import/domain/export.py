@@ -3,12 +3,14 @@
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.lines import parse_day
 from cpro_siecle_import.domain.refusals import FileRefusedError
 
+SCHOOLS_TIME = ZoneInfo("Europe/Paris")
 # The academies' clocks run from UTC-4 (Guadeloupe) to UTC+12 (Wallis): an export made now may read that much later.
 CLOCKS_APART = timedelta(hours=14)
 FIRST_MONTH_OF_SCHOOL_YEAR = 8
@@ -64,11 +66,9 @@ def accept(header: ExportHeader, *, expected_uai: str, received_on: datetime) ->
     """
     uai = _uai(header.uai, expected_uai)
     exported_at, export_date = _timestamp(header.timestamp), _export_date(header.export_date)
-    latest = max(
-        (moment for moment in (exported_at, _midnight(export_date)) if moment is not None), default=received_on
-    )
-    if latest > received_on + CLOCKS_APART:
-        raise FileRefusedError(refusals.EXPORT_IN_FUTURE, found=in_words(latest), received=in_words(received_on))
+    for said, moment in ((exported_at, exported_at), (export_date, _midnight(export_date))):
+        if said is not None and moment is not None and moment > received_on + CLOCKS_APART:
+            raise FileRefusedError(refusals.EXPORT_IN_FUTURE, found=in_words(said), received=in_words(received_on))
     reference_date = export_date or (exported_at or received_on).date()
     year = header.school_year or ""
     return Export(uai, int(year) if _YEAR_FORM.fullmatch(year) else None, exported_at, reference_date)

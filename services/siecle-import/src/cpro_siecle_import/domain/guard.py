@@ -18,23 +18,58 @@ class StopReason(StrEnum):
 
 
 SENTENCES = {
-    StopReason.PREVIEW: "L'aperçu demandé est prêt : rien n'est modifié tant que vous n'avez pas confirmé.",
+    StopReason.PREVIEW: (
+        "L'aperçu demandé est prêt : rien n'est modifié tant que vous n'avez pas confirmé. Vérifiez la liste des "
+        "changements, puis confirmez ou annulez."
+    ),
     StopReason.OTHER_SCHOOL_YEAR: (
-        "Le fichier est celui d'une autre année scolaire que l'année en cours. Vérifiez la base choisie dans SIECLE, "
-        "puis confirmez ou annulez."
+        "Le fichier est celui de l'année scolaire {found_year} ; il était attendu celui de l'année en cours, "
+        "{expected_year}. Vérifiez la base choisie dans SIECLE, puis confirmez ou annulez."
     ),
     StopReason.MASS_DEACTIVATION: (
-        "L'import désactiverait une part inhabituelle des élèves. Vérifiez la liste, puis confirmez ou annulez."
+        "L'import désactiverait {deactivated} élèves, une part inhabituelle de ceux de l'établissement. Vérifiez la "
+        "liste, puis confirmez s'ils sont bien partis, ou annulez."
     ),
     StopReason.FEW_PRESENT: (
-        "Le fichier compte moins de la moitié des élèves présents jusqu'ici. Vérifiez qu'il est complet, puis "
-        "confirmez ou annulez."
+        "Élèves présents dans le fichier : {present}, soit moins de la moitié de ceux qui l'étaient jusqu'ici. "
+        "Vérifiez qu'il est complet et que les élèves sont affectés dans une classe, puis confirmez ou annulez."
     ),
     StopReason.PLAN_CHANGED: (
         "Depuis l'aperçu, la base de l'établissement a changé : l'import ne ferait plus ce qui a été montré. Vérifiez "
         "la nouvelle liste, puis confirmez ou annulez."
     ),
 }
+_YEAR_NOT_SAID = (
+    "Le fichier ne dit pas de quelle année scolaire il est ; il était attendu celui de l'année en cours, "
+    "{expected_year}. Vérifiez la base choisie dans SIECLE, puis confirmez ou annulez."
+)
+
+
+def sentence_for(
+    reason: StopReason, *, deactivated: int, present: int, found_year: int | None, current_year: int
+) -> str:
+    """The sentence for the school: what was found, what was expected, what to do.
+
+    Args:
+        reason: why the import waits.
+        deactivated: how many pupils it would deactivate.
+        present: how many are present according to the file.
+        found_year: the school year of the file. A file that waits for its year and has the current one doesn't say it.
+        current_year: the school year of the upload.
+    """
+    sentence = SENTENCES[reason]
+    if reason is StopReason.OTHER_SCHOOL_YEAR and found_year in {None, current_year}:
+        sentence = _YEAR_NOT_SAID
+    return sentence.format(
+        deactivated=deactivated,
+        present=present,
+        found_year=_in_words(found_year or current_year),
+        expected_year=_in_words(current_year),
+    )
+
+
+def _in_words(school_year: int) -> str:
+    return f"{school_year}-{school_year + 1}"
 
 
 @dataclass(frozen=True, slots=True)

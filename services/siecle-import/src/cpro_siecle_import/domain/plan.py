@@ -82,18 +82,24 @@ def plan(
     matched = identify(accepted, known)
     letting_go = _letting_go(accepted, matched, states)
     outcomes: set[Outcome] = set()
+    said = set(remarks) | _remarks_on_structures(lines, placed)
     for line in accepted:
         state, pupil = states[line.siecle_id], matched.get(line.siecle_id)
-        if state is Presence.NOT_ARRIVED or (state is Presence.LEFT and pupil is None):
+        if state is Presence.LEFT and pupil is None:
+            continue
+        said |= _remarks_on_line(line, state, divisions.get(line.siecle_id, ()))
+        if state is Presence.NOT_ARRIVED:
             continue
         ine, status = _national_number_after(line, pupil, known, letting_go)
+        if line.ine is not None and ine is None:
+            said.add((findings.INE_HELD_BY_ANOTHER.code, line.siecle_id))
         outcomes.add(Outcome(pupil.id if pupil else None, line.siecle_id, _kind(pupil, state), ine, status))
     protected = _protected(known, rejected)
     seen = {pupil.id for pupil in matched.values()}
     for pupil in known:
         if pupil.active and pupil.from_siecle and pupil.id not in seen and pupil.id not in protected:
             outcomes.add(Outcome(pupil.id, pupil.siecle_id, Kind.DEACTIVATED, pupil.ine, pupil.ine_status))
-    return Plan(frozenset(outcomes), remarks)
+    return Plan(frozenset(outcomes), frozenset(said))
 
 
 def settle_lines(
@@ -259,6 +265,23 @@ def _kind(pupil: KnownPupil | None, state: Presence) -> Kind:
     if state is Presence.PRESENT:
         return Kind.KEPT if pupil.active else Kind.REACTIVATED
     return Kind.DEACTIVATED if pupil.active else Kind.KEPT
+
+
+def _remarks_on_line(line: PupilLine, state: Presence, divisions: Sequence[str]) -> set[tuple[str, str | None]]:
+    """What is said of an accepted line of a pupil who is, or was, one of the establishment."""
+    codes = set(line.warnings)
+    if state is Presence.NOT_ARRIVED:
+        codes.add(findings.NOT_ARRIVED.code)
+    if state is Presence.PRESENT and len(divisions) > 1:
+        codes.add(findings.TWO_DIVISIONS.code)
+    return {(code, line.siecle_id) for code in codes}
+
+
+def _remarks_on_structures(lines: Sequence[PupilLine], placed: Sequence[DivisionLine]) -> set[tuple[str, str | None]]:
+    named = {line.siecle_id for line in lines if line.siecle_id is not None}
+    return {
+        (findings.STRUCTURES_OF_UNKNOWN_PUPIL.code, place.siecle_id) for place in placed if place.siecle_id not in named
+    }
 
 
 def _divisions_by_pupil(placed: Sequence[DivisionLine]) -> dict[str | None, tuple[str, ...]]:

@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from cpro_siecle_import.domain import findings, refusals
-from cpro_siecle_import.domain.guard import SENTENCES, StopReason
+from cpro_siecle_import.domain.export import SCHOOLS_TIME, school_year_of
+from cpro_siecle_import.domain.guard import StopReason, sentence_for
 from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
 from cpro_siecle_import.ports import StoredChange, StoredFinding
 
@@ -122,7 +123,7 @@ class ImportOut(BaseModel):
             exported_at=job.exported_at,
             reference_date=job.reference_date,
             counts=None if job.counts is None else CountsOut.of(job.counts),
-            awaiting=[_reason(code) for code in job.stop_reasons],
+            awaiting=[_reason(code, job) for code in job.stop_reasons],
             refusal=_refusal(job),
             requested_by=job.requested_by,
             requested_at=job.requested_at,
@@ -202,9 +203,16 @@ def _progress(job: Job, now: datetime) -> ProgressOut:
     )
 
 
-def _reason(code: str) -> ReasonOut:
-    reason = StopReason(code)
-    return ReasonOut(code=reason, sentence=SENTENCES[reason])
+def _reason(code: str, job: Job) -> ReasonOut:
+    reason, counts = StopReason(code), job.counts or Counts()
+    sentence = sentence_for(
+        reason,
+        deactivated=counts.deactivated,
+        present=counts.present,
+        found_year=job.school_year,
+        current_year=school_year_of(job.requested_at.astimezone(SCHOOLS_TIME).date()),
+    )
+    return ReasonOut(code=reason, sentence=sentence)
 
 
 def _refusal(job: Job) -> RefusalOut | None:

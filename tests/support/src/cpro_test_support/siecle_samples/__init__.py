@@ -4,12 +4,25 @@ Every name and number is invented. The keys of the INE are right, so that the fi
 """
 
 from cpro_test_support.siecle_samples.cli import main
-from cpro_test_support.siecle_samples.files import DEFAULT_BLOCKS, siecle_xml, siecle_zip, write_siecle_xml, zipped
+from cpro_test_support.siecle_samples.files import (
+    DEFAULT_BLOCKS,
+    SampleFile,
+    siecle_xml,
+    siecle_zip,
+    write_siecle_xml,
+    zipped,
+)
+from cpro_test_support.siecle_samples.mobility import Mobility, academy
 from cpro_test_support.siecle_samples.pupils import SamplePupil, bea_ine, generate_pupils, rnie_ine
+from cpro_test_support.siecle_samples.records import RecordStyle
 
 __all__ = [
     "DEFAULT_BLOCKS",
+    "Mobility",
+    "RecordStyle",
+    "SampleFile",
     "SamplePupil",
+    "academy",
     "bea_ine",
     "generate_pupils",
     "main",

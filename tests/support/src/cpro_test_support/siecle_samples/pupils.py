@@ -37,6 +37,17 @@ def bea_ine(number: int) -> str:
     return f"{number % 10**10:010d}{uai_key(number % 10**10)}"
 
 
+def apprentice_ine(year: int, number: int) -> str:
+    """An INE of the form that apprentices have: its key is unknown, any letter will do."""
+    return f"{year % 10**4:04d}A{number % 10**5:05d}{chr(ord('A') + number % 26)}"
+
+
+def university_ine(base: str) -> str:
+    """The INE of a university from up to ten base-36 characters, with its key."""
+    value = base.upper().rjust(10, "0")
+    return f"{value}{int(value, 36) % 10}"
+
+
 @dataclass(frozen=True, slots=True)
 class SamplePupil:
     """A pupil as one line of the file says it; the fields that are None are left out."""
@@ -56,6 +67,8 @@ class SamplePupil:
     other_first_names: tuple[str, ...] = ()
     ine_bea: str | None = None
     """The older number that a pupil may still carry beside the current one."""
+    ine_rnie: str | None = None
+    """The current number in its own field; `ine` is what stands in `ID_NATIONAL`."""
     previous_uai: str | None = None
     groups: tuple[str, ...] = ()
     school_number: str | None = None
@@ -108,7 +121,7 @@ def generate_pupils(
             other_first_names=(random.choice(_GIRLS if sex == "female" else _BOYS),) if random.random() < 0.3 else (),
             birth_date=date(school_year - 18, 1, 1) + timedelta(days=random.randrange(4 * 365)),
             sex=sex,
-            division=_division(index // classes_of),
+            division=division_name(index // classes_of),
             groups=(f"GR{index % 6 + 1}",) if random.random() < 0.5 else (),
             entry_date=date(school_year - 1, 9, 1),
             school_number=str(100 + index),
@@ -121,8 +134,8 @@ def _ine(number: int) -> str:
     return rnie_ine(number * 387_420_489 % _INE_NUMBERS)
 
 
-def _division(index: int) -> str:
-    """Names as schools choose them: with spaces, or only digits; each class its own."""
+def division_name(index: int) -> str:
+    """The name of a school's class of this rank, as schools choose them: with spaces, or only digits; each its own."""
     level, rest = _LEVELS[index % len(_LEVELS)], index // len(_LEVELS)
     trade, parallel = _TRADES[rest % len(_TRADES)], rest // len(_TRADES)
     if index % 7 == 6:
