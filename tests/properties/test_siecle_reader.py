@@ -79,7 +79,7 @@ fields = st.one_of(
 )
 structures = elements(
     "STRUCTURE",
-    st.one_of(elements("CODE_STRUCTURE", texts(), 1), elements("TYPE_STRUCTURE", st.just("D"), 1), leaves),
+    st.one_of(elements("CODE_STRUCTURE", texts(), 1), elements("TYPE_STRUCTURE", st.sampled_from(["D", "D", "&#68;", "<![CDATA[D]]>", " D\n"]), 1), leaves),
     3,
 )
 
@@ -124,8 +124,9 @@ parts = st.one_of(
 
 @st.composite
 def documents(draw: st.DrawFn) -> bytes:
+    uai = "".join(draw(st.sampled_from([letter, letter, f"&#{ord(letter)};"])) for letter in "0752387M")
     head = draw(st.sampled_from(["", '<?xml version="1.0" encoding="UTF-8"?>\n', "<!-- before -->\n"]))
-    parameters = "<PARAMETRES><UAJ>0752387M</UAJ></PARAMETRES>"
+    parameters = f"<PARAMETRES><UAJ>{uai}</UAJ></PARAMETRES>"
     inside = "".join(draw(st.lists(parts, min_size=1, max_size=3)))
     # What the reader insists on, so that no document is refused for having nothing in it.
     enough = "<DONNEES><ELEVES><ELEVE/></ELEVES><STRUCTURES><STRUCTURES_ELEVE/></STRUCTURES></DONNEES>"
@@ -177,7 +178,9 @@ def _placing(element: Any) -> DivisionLine:
 
 
 def from_reader(content: bytes) -> tuple[list[PupilLine], list[DivisionLine]]:
-    batches = list(SiecleReader(cast(ExportStream, io.BytesIO(content))).batches())
+    reader = SiecleReader(cast(ExportStream, io.BytesIO(content)))
+    batches = list(reader.batches())
+    assert reader.header.uai == ("0752387M" if b"<UAJ>" in content else None)
     pupils = [line._replace(line=0) for batch in batches for line in batch.pupils]
     return pupils, [line._replace(line=0) for batch in batches for line in batch.divisions]
 

@@ -172,7 +172,7 @@ class SiecleReader:
         for record in records:
             if self._header is not None:
                 raise FileRefusedError(refusals.XML_MALFORMED, line=record.line)
-            found = {child.tag: _clean(child.text) for child in parse(record.text).children}
+            found = {child.tag: _clean(unescaped(child.text)) for child in parse(record.text).children}
             self._header = ExportHeader(
                 uai=found.get("UAJ"),
                 school_year=found.get("ANNEE_SCOLAIRE"),
@@ -285,8 +285,9 @@ def _plain_fields(text: str) -> dict[str, str] | None:
     if last_year:
         inside, _, after = rest.partition(f"</{_LAST_YEAR}>")
         before_uai, found, from_uai = inside.partition(f"<{_LAST_YEAR_UAI}>")
-        # A child of the record itself, and the UAI a child of it: no tag is open before either.
-        if text[before.rfind("<") + 1] != "/" or before_uai.count("<") != 2 * before_uai.count("</"):
+        # A child of the record itself, and the UAI a child of it, once: no tag is open before either.
+        is_child = text[before.rfind("<") + 1] == "/" and before_uai.count("<") == 2 * before_uai.count("</")
+        if not is_child or inside.count(f"<{_LAST_YEAR_UAI}") != len(found[:1]):
             return None
         previous_uai = from_uai[: from_uai.find("<")] if found else None
         text = before + after
@@ -346,7 +347,7 @@ def _divisions(record: Record) -> DivisionLine:
     siecle_id, structures = _plain_structures(record.text) or _structures(parse(record.text))
     found: list[str] = []
     for code, kind in structures:
-        division = _clean(unescaped(code)) if _clean(kind) == _DIVISION_KIND else None
+        division = _clean(unescaped(code)) if _clean(unescaped(kind)) == _DIVISION_KIND else None
         if division is not None and division.lower() != _NO_CLASS and division not in found:
             found.append(division)
     return DivisionLine(record.line, _clean(unescaped(siecle_id or "")), tuple(found))
