@@ -30,7 +30,10 @@ _OTHER_KINDS = {
 _SPREADSHEET_MEMBERS = {"[Content_Types].xml", "mimetype"}
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
-_END_BYTES, _LONGEST_COMMENT = 22, 65_535
+_END = struct.Struct("<4s4H2LH")
+_LONGEST_COMMENT = 65_535
+_ZIP64_LOCATOR_BYTES = 20
+_LOCAL_HEADER_BYTES = 30
 _ENCRYPTED_FLAG = 0x1
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
@@ -109,10 +112,10 @@ def opened_export(upload: IO[bytes], limits: ExpansionLimits) -> Iterator[Export
 
 @contextmanager
 def _opened_zip(upload: IO[bytes], size: int, limits: ExpansionLimits) -> Iterator[ExportStream]:
-    _refuse_outsized_directory(upload, size, limits)
+    directory_at = _start_of_directory(upload, size, limits)
     try:
         with zipfile.ZipFile(upload) as archive:
-            member = _the_one_xml(archive)
+            member = _the_one_xml(archive, directory_at)
             with archive.open(member) as source:
                 yield ExportStream(source, max(member.compress_size, 1), member.file_size, limits)
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
@@ -121,20 +124,28 @@ def _opened_zip(upload: IO[bytes], size: int, limits: ExpansionLimits) -> Iterat
         raise FileRefusedError(refusals.ZIP_ENCRYPTED) from error
 
 
-def _refuse_outsized_directory(upload: IO[bytes], size: int, limits: ExpansionLimits) -> None:
-    """Zipfile reads the directory whole: an export's has one entry, a hostile one millions."""
-    upload.seek(max(0, size - _END_BYTES - _LONGEST_COMMENT))
+def _start_of_directory(upload: IO[bytes], size: int, limits: ExpansionLimits) -> int:
+    """Where the zip's directory lies, once it is known to be small and to lie between the members and the end.
+
+    Zipfile reads the directory whole (an export's has one entry, a hostile one millions), and seeks wherever it says:
+    out of the file that is an OSError, which would pass for a disk that is away and be waited for.
+    """
+    tail_at = max(0, size - _END.size - _LONGEST_COMMENT - _ZIP64_LOCATOR_BYTES)
+    upload.seek(tail_at)
     tail = upload.read()
     upload.seek(0)
     at = tail.rfind(_END_OF_DIRECTORY)
-    if at < 0 or len(tail) - at < _END_BYTES:
+    if at < 0 or len(tail) - at < _END.size:
         raise FileRefusedError(refusals.ZIP_CORRUPT)
-    (directory_bytes,) = struct.unpack_from("<L", tail, at + 12)
-    if directory_bytes > limits.max_directory_bytes or _ZIP64_LOCATOR in tail[max(0, at - 20) : at]:
+    *_, directory_bytes, directory_at, _ = _END.unpack_from(tail, at)
+    if directory_bytes > limits.max_directory_bytes or _ZIP64_LOCATOR in tail[max(0, at - _ZIP64_LOCATOR_BYTES) : at]:
         raise FileRefusedError(refusals.ZIP_CORRUPT)
+    if directory_at + directory_bytes != tail_at + at:
+        raise FileRefusedError(refusals.ZIP_CORRUPT)
+    return int(directory_at)
 
 
-def _the_one_xml(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+def _the_one_xml(archive: zipfile.ZipFile, directory_at: int) -> zipfile.ZipInfo:
     names = {member.filename for member in archive.infolist()}
     if names & _SPREADSHEET_MEMBERS:
         raise FileRefusedError(refusals.WRONG_KIND, kind="un classeur ou un document bureautique")
@@ -150,6 +161,8 @@ def _the_one_xml(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise FileRefusedError(refusals.ZIP_ENCRYPTED)
     if member.compress_type not in _METHODS:
         raise FileRefusedError(refusals.ZIP_CORRUPT)
+    if not _lies_before(member, directory_at):
+        raise FileRefusedError(refusals.ZIP_CORRUPT)
     with archive.open(member) as source:
         start = source.read(8)
     if start.startswith(_ARCHIVE_STARTS):
@@ -157,6 +170,11 @@ def _the_one_xml(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if not start:
         raise FileRefusedError(refusals.ZIP_WITHOUT_XML)
     return member
+
+
+def _lies_before(member: zipfile.ZipInfo, directory_at: int) -> bool:
+    """Whether the member can be where the directory says, and as long."""
+    return member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size <= directory_at
 
 
 def _is_by_catch(name: str) -> bool:
