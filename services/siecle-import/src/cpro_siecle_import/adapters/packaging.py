@@ -44,7 +44,7 @@ class ExpansionLimits:
 
     max_xml_bytes: int = 1_500_000_000
     max_ratio: int = 200
-    ratio_from_bytes: int = 20_000_000
+    ratio_from_bytes: int = 2_000_000
     max_directory_bytes: int = 100_000
     """Of the zip's own directory, which is read whole."""
 
@@ -60,12 +60,18 @@ class ExportStream:
     """The XML as a stream that counts what it gives and stops at the limits."""
 
     def __init__(self, source: ByteSource, packed_bytes: int, expected_bytes: int, limits: ExpansionLimits) -> None:
+        """Of what `packed_bytes` hold, which say that they are `expected_bytes` long.
+
+        Raises:
+            FileRefusedError: what it says of itself is beyond the limits.
+        """
         self._source = source
         self._packed_bytes = packed_bytes
         self._limits = limits
         self.expected_bytes = expected_bytes
-        """How long the XML says it is; only good for showing progress."""
+        """How long the XML says it is. A zip that gives less has lied; more it can't give."""
         self.bytes_read = 0
+        self._refuse_beyond(expected_bytes)
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, empty at the end.
@@ -77,14 +83,17 @@ class ExportStream:
             chunk = self._source.read(size)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise FileRefusedError(refusals.ZIP_CORRUPT) from error
+        if size and not chunk and self.bytes_read != self.expected_bytes:
+            raise FileRefusedError(refusals.ZIP_CORRUPT)
         self.bytes_read += len(chunk)
-        limits = self._limits
-        beyond_ratio = (
-            self.bytes_read > limits.ratio_from_bytes and self.bytes_read > limits.max_ratio * self._packed_bytes
-        )
-        if self.bytes_read > limits.max_xml_bytes or beyond_ratio:
-            raise FileRefusedError(refusals.EXPANSION_LIMIT, limit_mb=limits.max_xml_bytes // 1_000_000)
+        self._refuse_beyond(self.bytes_read)
         return chunk
+
+    def _refuse_beyond(self, length: int) -> None:
+        limits = self._limits
+        beyond_ratio = length > limits.ratio_from_bytes and length > limits.max_ratio * self._packed_bytes
+        if length > limits.max_xml_bytes or beyond_ratio:
+            raise FileRefusedError(refusals.EXPANSION_LIMIT, limit_mb=limits.max_xml_bytes // 1_000_000)
 
 
 @contextmanager
@@ -173,8 +182,9 @@ def _the_one_xml(archive: zipfile.ZipFile, directory_at: int) -> zipfile.ZipInfo
 
 
 def _lies_before(member: zipfile.ZipInfo, directory_at: int) -> bool:
-    """Whether the member can be where the directory says, and as long."""
-    return member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size <= directory_at
+    """Whether the member can be where the directory says, and as long: the ratio is measured by what it says."""
+    stored_otherwise = member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size
+    return not stored_otherwise and member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size <= directory_at
 
 
 def _is_by_catch(name: str) -> bool:
