@@ -4,7 +4,9 @@ The directory of a zip can lie, so what limits the expansion is what is counted 
 Only the formats that schools produce are opened: a plain XML, or a zip with stored or deflated members.
 """
 
+import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -34,7 +36,9 @@ _END = struct.Struct("<4s4H2LH")
 _LONGEST_COMMENT = 65_535
 _ZIP64_LOCATOR_BYTES = 20
 _LOCAL_HEADER_BYTES = 30
-_ENCRYPTED_FLAG = 0x1
+_ENCRYPTED_FLAGS = 0x1 | 0x40
+_AES_METHOD = 99
+_PLAIN_KINDS = {0, stat.S_IFREG, stat.S_IFDIR}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
@@ -159,14 +163,14 @@ def _the_one_xml(archive: zipfile.ZipFile, directory_at: int) -> zipfile.ZipInfo
     if names & _SPREADSHEET_MEMBERS:
         raise FileRefusedError(refusals.WRONG_KIND, kind="un classeur ou un document bureautique")
     members = [member for member in archive.infolist() if not member.is_dir() and not _is_by_catch(member.filename)]
-    if any(_is_unsafe(name) for name in names):
+    if any(_is_unsafe(member) for member in archive.infolist()):
         raise FileRefusedError(refusals.ZIP_UNSAFE_PATH)
     if len(members) > 1:
         raise FileRefusedError(refusals.ZIP_SEVERAL_FILES, count=len(members))
     if not members:
         raise FileRefusedError(refusals.ZIP_WITHOUT_XML)
     (member,) = members
-    if member.flag_bits & _ENCRYPTED_FLAG:
+    if member.flag_bits & _ENCRYPTED_FLAGS or member.compress_type == _AES_METHOD:
         raise FileRefusedError(refusals.ZIP_ENCRYPTED)
     if member.compress_type not in _METHODS:
         raise FileRefusedError(refusals.ZIP_CORRUPT)
@@ -195,6 +199,14 @@ def _is_by_catch(name: str) -> bool:
     }  # fmt: skip
 
 
-def _is_unsafe(name: str) -> bool:
+def _is_unsafe(member: zipfile.ZipInfo) -> bool:
+    """Whether the name leads or looks elsewhere, or the member is a link or a device.
+
+    Nothing is written under these names; but who made one meant to deceive somebody. `filename` ends at a NUL, and
+    compatibility characters (two-dot leader, full-width slash) become plain ones on the way to some file systems.
+    """
+    if stat.S_IFMT(member.external_attr >> 16) not in _PLAIN_KINDS:
+        return True
+    name = unicodedata.normalize("NFKC", member.orig_filename)
     path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\x00" in name
+    return path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name.isprintable()
