@@ -9,7 +9,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,16 +19,22 @@ from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.refusals import FileRefusedError
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_ARCHIVE_STARTS = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ", *_ZIP_STARTS)
-_OTHER_KINDS = {
-    b"\xd0\xcf\x11\xe0": "un classeur ou un document bureautique",
-    b"%PDF": "un document PDF",
+_ARCHIVES = {
     b"\x1f\x8b": "une archive gzip",
     b"Rar!": "une archive RAR",
     b"7z\xbc\xaf": "une archive 7-Zip",
     b"BZh": "une archive bzip2",
     b"\xfd7zXZ": "une archive xz",
 }
+_DOCUMENTS = {
+    b"\xd0\xcf\x11\xe0": "un classeur ou un document bureautique",
+    b"{\\rtf": "un document de traitement de texte",
+    b"%PDF": "un document PDF",
+    b"\x89PNG": "une image",
+    b"\xff\xd8\xff": "une image",
+    b"GIF8": "une image",
+}
+_START_BYTES = 8
 _SPREADSHEET_MEMBERS = {"[Content_Types].xml", "mimetype"}
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
@@ -108,14 +114,12 @@ def opened_export(upload: IO[bytes], limits: ExpansionLimits) -> Iterator[Export
         FileRefusedError: it is neither XML nor a zip with exactly one XML.
     """
     upload.seek(0)
-    start = upload.read(8)
+    start = upload.read(_START_BYTES)
     size = upload.seek(0, 2)
     upload.seek(0)
     if not start:
         raise FileRefusedError(refusals.EMPTY_FILE)
-    for magic, kind in _OTHER_KINDS.items():
-        if start.startswith(magic):
-            raise FileRefusedError(refusals.WRONG_KIND, kind=kind)
+    _refuse_kinds(start, _ARCHIVES | _DOCUMENTS)
     if start.startswith(_ZIP_STARTS):
         with _opened_zip(upload, size, limits) as stream:
             yield stream
@@ -177,12 +181,19 @@ def _the_one_xml(archive: zipfile.ZipFile, directory_at: int) -> zipfile.ZipInfo
     if not _lies_before(member, directory_at):
         raise FileRefusedError(refusals.ZIP_CORRUPT)
     with archive.open(member) as source:
-        start = source.read(8)
-    if start.startswith(_ARCHIVE_STARTS):
+        start = source.read(_START_BYTES)
+    if start.startswith((*_ZIP_STARTS, *_ARCHIVES)):
         raise FileRefusedError(refusals.ZIP_NESTED)
     if not start:
         raise FileRefusedError(refusals.ZIP_WITHOUT_XML)
+    _refuse_kinds(start, _DOCUMENTS)
     return member
+
+
+def _refuse_kinds(start: bytes, kinds: Mapping[bytes, str]) -> None:
+    for magic, kind in kinds.items():
+        if start.startswith(magic):
+            raise FileRefusedError(refusals.WRONG_KIND, kind=kind)
 
 
 def _lies_before(member: zipfile.ZipInfo, directory_at: int) -> bool:
