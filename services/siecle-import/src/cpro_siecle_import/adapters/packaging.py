@@ -10,7 +10,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Protocol
@@ -130,15 +130,21 @@ def opened_export(upload: IO[bytes], limits: ExpansionLimits) -> Iterator[Export
 @contextmanager
 def _opened_zip(upload: IO[bytes], size: int, limits: ExpansionLimits) -> Iterator[ExportStream]:
     directory_at = _start_of_directory(upload, size, limits)
-    try:
-        with zipfile.ZipFile(upload) as archive:
+    with ExitStack() as opened:
+        with _faults_of_the_archive():
+            archive = opened.enter_context(zipfile.ZipFile(upload))
             member = _the_one_xml(archive, directory_at)
-            with archive.open(member) as source:
-                yield ExportStream(source, max(member.compress_size, 1), member.file_size, limits)
+            source = opened.enter_context(archive.open(member))
+        yield ExportStream(source, max(member.compress_size, 1), member.file_size, limits)
+
+
+@contextmanager
+def _faults_of_the_archive() -> Iterator[None]:
+    """Around what opens the archive and nothing else: the faults of its reader are not the archive's."""
+    try:
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
         raise FileRefusedError(refusals.ZIP_CORRUPT) from error
-    except RuntimeError as error:  # what zipfile raises for a password that the directory did not announce
-        raise FileRefusedError(refusals.ZIP_ENCRYPTED) from error
 
 
 def _start_of_directory(upload: IO[bytes], size: int, limits: ExpansionLimits) -> int:
