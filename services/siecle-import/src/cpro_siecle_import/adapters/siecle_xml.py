@@ -109,8 +109,9 @@ class SiecleReader:
             _refuse_declarations(before[-16:] + chunk)
             encoding.feed(chunk)
             self._feed(parser, chunk, encoding)
-            if root is None:
-                root = _first_element(parser)
+            # All of them are taken each time: the parser keeps those that are not, with their elements.
+            started = [element for _, element in parser.read_events()]
+            root = started[0] if root is None and started else root
             if root is not None:
                 self._note_progress(self._harvest(root, complete=False), len(chunk))
             before = chunk
