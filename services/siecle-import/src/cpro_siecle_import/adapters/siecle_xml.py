@@ -27,6 +27,8 @@ CHUNK_BYTES = 64 * 1024
 LARGEST_ELEMENT_BYTES = 512 * 1024
 """More than this without one complete element below a block: no export has such a thing."""
 BATCH_LINES = 2_000
+BATCH_BYTES = 4 * 1024 * 1024
+"""Of the file: a batch is handed on earlier where its lines are long."""
 
 _ROOT, _PARAMETERS, _CONTENT = "BEE_ELEVES", "PARAMETRES", "DONNEES"
 _PUPILS, _PUPIL, _PUPIL_ID, _SCHOOL_NUMBER = "ELEVES", "ELEVE", "ELEVE_ID", "ELENOET"
@@ -104,7 +106,7 @@ class SiecleReader:
         _refuse_other_kinds(head)
         root: Element | None = None
         parser = _parser()
-        chunk, before = head, b""
+        chunk, before, batch_bytes = head, b"", 0
         while chunk:
             _refuse_declarations(before[-16:] + chunk)
             encoding.feed(chunk)
@@ -117,7 +119,9 @@ class SiecleReader:
             before = chunk
             self._lines_read += chunk.count(b"\n")
             chunk = self._stream.read(CHUNK_BYTES)
-            if len(self._batch) >= BATCH_LINES:
+            batch_bytes += len(chunk)
+            if len(self._batch) >= BATCH_LINES or batch_bytes >= BATCH_BYTES:
+                batch_bytes = 0
                 yield self._take_batch()
         root = self._close(parser, encoding)
         encoding.verdict()
