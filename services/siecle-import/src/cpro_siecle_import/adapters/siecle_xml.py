@@ -335,12 +335,12 @@ def _take_attributes(element: Element, fields: dict[str, str]) -> None:
 
 
 def _divisions(element: Element) -> DivisionLine:
-    found: list[str] = []
+    found: dict[str, None] = {}
     for structure in element:
         if structure.tag == _STRUCTURE and _clean(structure.findtext(_STRUCTURE_KIND)) == _DIVISION_KIND:
             code = _clean(structure.findtext(_STRUCTURE_CODE))
-            if code is not None and code.lower() != _NO_CLASS and code not in found:
-                found.append(code)
+            if code is not None and code.lower() != _NO_CLASS:
+                found[code] = None
     siecle_id = _clean(element.get(_PUPIL_ID)) or _clean(element.findtext(_PUPIL_ID))
     return DivisionLine(element.sourceline or 0, siecle_id, tuple(found))
 
