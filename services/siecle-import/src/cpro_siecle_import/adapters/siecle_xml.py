@@ -30,6 +30,10 @@ BATCH_LINES = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 """Of the file: a batch is handed on earlier where its lines are long."""
 
+LEAST_LINE_BYTES, CROWD_LINES = 64, 10_000
+"""A pupil with nothing but a key, two names and a birth date takes 90 bytes. So many lines that are shorter on average
+are no export: they would cost twenty times as much as its bytes do."""
+
 _ROOT, _PARAMETERS, _CONTENT = "BEE_ELEVES", "PARAMETRES", "DONNEES"
 _PUPILS, _PUPIL, _PUPIL_ID, _SCHOOL_NUMBER = "ELEVES", "ELEVE", "ELEVE_ID", "ELENOET"
 _STRUCTURES, _STRUCTURES_OF_PUPIL, _STRUCTURE = "STRUCTURES", "STRUCTURES_ELEVE", "STRUCTURE"
@@ -120,6 +124,7 @@ class SiecleReader:
             self._lines_read += chunk.count(b"\n")
             chunk = self._stream.read(CHUNK_BYTES)
             batch_bytes += len(chunk)
+            self._refuse_crowd()
             if len(self._batch) >= BATCH_LINES or batch_bytes >= BATCH_BYTES:
                 batch_bytes = 0
                 yield self._take_batch()
@@ -158,6 +163,11 @@ class SiecleReader:
     def _note_progress(self, taken: int, fed_bytes: int) -> None:
         self._bytes_without_progress = 0 if taken else self._bytes_without_progress + fed_bytes
         if self._bytes_without_progress > LARGEST_ELEMENT_BYTES:
+            raise FileRefusedError(refusals.XML_OVERSIZED, line=self._lines_read)
+
+    def _refuse_crowd(self) -> None:
+        lines = self.pupils_read + self.divisions_read
+        if lines > CROWD_LINES and self._stream.bytes_read < lines * LEAST_LINE_BYTES:
             raise FileRefusedError(refusals.XML_OVERSIZED, line=self._lines_read)
 
     def _harvest(self, root: Element, *, complete: bool) -> int:
