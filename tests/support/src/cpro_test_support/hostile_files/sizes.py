@@ -9,6 +9,7 @@ from cpro_test_support.hostile_files.hostile_file import HostileFile, Make, Row,
 from cpro_test_support.siecle_samples import zipped
 
 _MILLION = 1_000_000
+_SHORT_PUPIL = b"<ELEVE ELEVE_ID='1'><PRENOM>A</PRENOM><DATE_NAISS>1</DATE_NAISS></ELEVE>"
 _GIANT = 6 * _MILLION
 
 
@@ -48,6 +49,12 @@ def _many_divisions(pupils: int, each: int) -> Callable[[], bytes]:
     structure = b"<STRUCTURE><TYPE_STRUCTURE>D</TYPE_STRUCTURE><CODE_STRUCTURE>%d</CODE_STRUCTURE></STRUCTURE>"
     one = b"<STRUCTURES_ELEVE>" + b"".join(structure % index for index in range(each)) + b"</STRUCTURES_ELEVE>"
     return lambda: one * pupils
+
+
+def _below_the_ratio(target: Target) -> bytes:
+    """As many elements as before, with as much noise as makes the archive plausible."""
+    elements = b"<!--" + noise(20_000, 31).hex().encode() + b"--><X>" + b"<a/>" * _MILLION + b"</X>"
+    return zipped({"a.xml": _endless(after(target.xml(), b"<DONNEES>", elements))})
 
 
 def _prefixes(count: int) -> bytes:
@@ -135,8 +142,10 @@ _MANY: tuple[Row, ...] = (
     ("declared-prefixes", "xml_malformed",
         _cut(b"<DONNEES>", lambda: b"<X>" + b"<n:a xmlns:n='u'/>" * 300_000 + b"</X>")),
     ("prefixes-on-the-root", "xml_malformed", _many_prefixes),
-    ("empty-pupils", "xml_malformed", _cut(b"<ELEVES>", lambda: b"<ELEVE/>" * 60_000)),
-    ("empty-structures", "xml_malformed", _cut(b"<STRUCTURES>", lambda: b"<STRUCTURES_ELEVE/>" * 100_000)),
+    ("empty-pupils", "xml_oversized_element", _cut(b"<ELEVES>", lambda: b"<ELEVE/>" * _MILLION)),
+    ("empty-structures", "xml_oversized_element", _cut(b"<STRUCTURES>", lambda: b"<STRUCTURES_ELEVE/>" * 500_000)),
+    ("short-pupils", "xml_malformed", _cut(b"<ELEVES>", lambda: _SHORT_PUPIL * 60_000)),
+    ("elements-zipped-below-the-ratio", "xml_malformed", _below_the_ratio),
     ("long-names", "xml_malformed", _cut(b"<ELEVES>", _long_pupils(200, 450_000))),
     ("long-accented-names", "xml_malformed", _long_accented_names),
     ("divisions-of-a-pupil", "xml_malformed", _cut(b"<STRUCTURES>", _many_divisions(12, 5_000))),
