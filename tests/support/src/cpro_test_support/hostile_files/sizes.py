@@ -90,6 +90,7 @@ def _behind(added: Callable[[], bytes]) -> Make:
 
 _OVERSIZED: tuple[Row, ...] = (
     ("name", "xml_oversized_element", _at(b"<NOM_DE_FAMILLE>", lambda: b"x" * _GIANT)),
+    ("name-of-a-megabyte", "xml_oversized_element", _at(b"<NOM_DE_FAMILLE>", lambda: b"x" * _MILLION)),
     ("text-in-a-block", "xml_oversized_element", _at(b"<ELEVES>", lambda: b"x" * _GIANT)),
     ("blanks-in-a-block", "xml_oversized_element", _at(b"<ELEVES>", lambda: b" " * _GIANT)),
     ("blank-lines-in-the-content", "xml_oversized_element", _at(b"<DONNEES>", lambda: b"\r\n" * (_GIANT // 2))),
