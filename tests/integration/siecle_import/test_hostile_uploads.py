@@ -25,6 +25,7 @@ NOTORIOUS = {
     "parameter/uai-endless",
     "bomb/pupils",
 }
+WHAT_TO_DO = ("Refaites", "Déposez", "déposez", "Vérifiez")
 NOT_OF_THE_FILE = {"export_outdated", "establishment_unknown", "file_missing", "processing_error"}
 
 
@@ -73,9 +74,7 @@ async def test_hostile_files_fail_with_their_code_and_leave_the_school_as_it_was
     assert {name: code for name, code in refused.items() if code not in codes_of(name)} == {}
     assert set(refused.values()) == set(refusals.BY_CODE) - NOT_OF_THE_FILE
     assert refused.keys() >= NOTORIOUS
-    assert all(
-        "il était attendu" in sentence or "Déposez" in sentence or "SIECLE" in sentence for sentence in said(ends)
-    )
+    assert all(any(word in sentence for word in WHAT_TO_DO) for sentence in said(ends))
     assert all(sentence.isprintable() for sentence in said(ends))
     assert await everything_in(school) == before
 
