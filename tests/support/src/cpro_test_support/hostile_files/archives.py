@@ -100,7 +100,9 @@ def _zip64_hidden(target: Target) -> bytes:
     local_and_directory = forged_zip([Member(XML_NAME, target.xml())])[:-22]
     at = local_and_directory.index(b"PK\x01\x02")
     records = zip64_end(len(local_and_directory) - at, at, end_at=len(local_and_directory))
-    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 1, 1, 46, at, 65_535)
+    # They pass for a part of the directory, so that it reaches to the end record.
+    size = len(local_and_directory) - at + len(records)
+    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 1, 1, size, at, 65_535)
     return local_and_directory + records + end + b"c" * 65_535
 
 
