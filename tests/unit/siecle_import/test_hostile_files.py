@@ -22,10 +22,6 @@ RECEIVED_ON = SCHOOL.exported_at.replace(tzinfo=None) + timedelta(days=5)
 # What the state of a school or of the service decides, not the file alone.
 NOT_OF_THE_FILE = {"export_outdated", "establishment_unknown", "file_missing", "processing_error"}
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it"
-)
-
 
 @dataclass
 class Costs:

@@ -1,7 +1,7 @@
 """Read files as the worker does, in a process of its own, and measure what each costs.
 
 Memory is what the kernel saw: the highest resident size since it was told to forget the previous one, less the size
-before the file, so that the allocations of C libraries count. Each file is read by a new thread, as in the worker: the
+before the file, so that the allocations of C libraries count; only Linux tells it, elsewhere it reads 0. Each file is read by a new thread, as in the worker: the
 parser keeps a dictionary for each thread. The files are written by the parent, whose own memory is not measured.
 """
 
@@ -25,6 +25,7 @@ from cpro_siecle_import.domain.refusals import FileRefusedError
 
 ACCEPTED = "accepted"
 _STATUS, _FORGET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MEASURES_MEMORY = _FORGET_PEAK.exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _measured(path: Path, uai: str, received_on: datetime) -> Reading:
     thread = threading.Thread(target=lambda: outcome.append(read_as_the_worker_does(path, uai, received_on)))
     gc.collect()
     _give_memory_back()
-    _FORGET_PEAK.write_text("5")
+    if _MEASURES_MEMORY:
+        _FORGET_PEAK.write_text("5")
     before, started = _megabytes("VmRSS"), time.process_time()
     thread.start()
     thread.join()
@@ -109,10 +111,14 @@ def _measured(path: Path, uai: str, received_on: datetime) -> Reading:
 
 def _give_memory_back() -> None:
     """What earlier files left free would hide what the next one takes."""
-    ctypes.CDLL(None).malloc_trim(0)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _megabytes(field: str) -> float:
+    if not _MEASURES_MEMORY:
+        return 0.0
     (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith(field)]
     return int(line.split()[1]) / 1024
 
