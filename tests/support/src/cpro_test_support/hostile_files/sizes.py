@@ -149,7 +149,7 @@ _MANY: tuple[Row, ...] = (
     ("elements-zipped-below-the-ratio", "xml_malformed", _below_the_ratio),
     ("long-names", "xml_malformed", _cut(b"<ELEVES>", _long_pupils(200, 450_000))),
     ("long-accented-names", "xml_malformed", _long_accented_names),
-    ("divisions-of-a-pupil", "xml_malformed", _cut(b"<STRUCTURES>", _many_divisions(12, 5_000))),
+    ("divisions-of-a-pupil", "xml_malformed", _cut(b"<STRUCTURES>", _many_divisions(20, 5_000))),
     ("records-with-many-children", "xml_malformed",
         _cut(b"<DONNEES>", lambda: (b"<X><Y>" + b"<a/>b" * 80_000 + b"</Y></X>") * 12)),
     ("texts-between-records", "xml_malformed",
