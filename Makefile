@@ -4,10 +4,11 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
 LOCK_OPTIONS ?=
+SECONDS ?= 60
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
@@ -26,6 +27,12 @@ test: setup ## Run the tests on real servers (some minutes), without the long fa
 
 faults: setup ## Run the long fault tests: servers and workers killed half-way
 	@$(PYTHON) -m pytest -q -m faults
+
+hostile: setup ## Read hundreds of hostile files: none accepted; show the worst time and memory
+	@$(PYTHON) -m pytest -q -s --no-header --log-level=ERROR tests/unit/siecle_import/test_hostile_files.py
+
+fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or lines that can be stored
+	@$(PYTHON) tests/fuzz/fuzz_siecle_reader.py --seconds $(SECONDS)
 
 lint: setup ## Check style and format
 	@$(PYTHON) -m ruff check

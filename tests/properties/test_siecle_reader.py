@@ -6,7 +6,7 @@ The tree is the specification: a document is written with whatever XML allows, a
 import io
 import unicodedata
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from cpro_siecle_import.adapters.packaging import ExportStream
+from cpro_siecle_import.adapters.packaging import ExpansionLimits, ExportStream
 from cpro_siecle_import.adapters.siecle_xml import SiecleReader
 from cpro_siecle_import.adapters.xml_records import PlainMarkup, RecordCutter, Stretch
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
@@ -79,7 +79,11 @@ fields = st.one_of(
 )
 structures = elements(
     "STRUCTURE",
-    st.one_of(elements("CODE_STRUCTURE", texts(), 1), elements("TYPE_STRUCTURE", st.sampled_from(["D", "D", "&#68;", "<![CDATA[D]]>", " D\n"]), 1), leaves),
+    st.one_of(
+        elements("CODE_STRUCTURE", texts(), 1),
+        elements("TYPE_STRUCTURE", st.sampled_from(["D", "D", "&#68;", "<![CDATA[D]]>", " D\n"]), 1),
+        leaves,
+    ),
     3,
 )
 
@@ -178,7 +182,7 @@ def _placing(element: Any) -> DivisionLine:
 
 
 def from_reader(content: bytes) -> tuple[list[PupilLine], list[DivisionLine]]:
-    reader = SiecleReader(cast(ExportStream, io.BytesIO(content)))
+    reader = SiecleReader(ExportStream(io.BytesIO(content), len(content), len(content), ExpansionLimits()))
     batches = list(reader.batches())
     assert reader.header.uai == ("0752387M" if b"<UAJ>" in content else None)
     pupils = [line._replace(line=0) for batch in batches for line in batch.pupils]

@@ -162,6 +162,13 @@ def test_an_encrypted_member_is_told_apart() -> None:
     assert refusal(bytes(archive)) == "zip_encrypted"
 
 
+def test_a_fault_of_the_reader_is_not_blamed_on_the_archive() -> None:
+    archive = io.BytesIO(siecle_zip(UAI, PUPILS))
+
+    with pytest.raises(NotImplementedError), opened_export(archive, ExpansionLimits()):
+        raise NotImplementedError
+
+
 def test_the_expansion_is_counted_while_reading_whatever_the_directory_says() -> None:
     bomb = bytearray(zipped({NAME: b"<BEE_ELEVES>" + b" " * 3_000_000}))
     at = bomb.index(b"PK\x01\x02") + 24

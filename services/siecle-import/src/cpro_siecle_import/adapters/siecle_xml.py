@@ -19,6 +19,7 @@ from cpro_siecle_import.adapters.encoding import EncodingWatch
 from cpro_siecle_import.adapters.packaging import ExportStream
 from cpro_siecle_import.adapters.xml_records import (
     Element,
+    MalformedXmlError,
     PlainMarkup,
     Record,
     RecordCutter,
@@ -36,6 +37,11 @@ CHUNK_BYTES = 64 * 1024
 LARGEST_ELEMENT_BYTES = 512 * 1024
 """More than this (in characters of the text) without the end of an element: no export has such a thing."""
 BATCH_LINES = 2_000
+BATCH_BYTES = 4 * 1024 * 1024
+"""Of the file: a batch is handed on earlier where its lines are long."""
+LEAST_LINE_BYTES, CROWD_LINES = 64, 10_000
+"""A pupil with nothing but a key, two names and a birth date takes 90 bytes. So many lines that are shorter on average
+are no export: they would cost twenty times as much as its bytes do."""
 
 _ROOT, _PARAMETERS, _CONTENT = "BEE_ELEVES", "PARAMETRES", "DONNEES"
 _PUPILS, _PUPIL, _PUPIL_ID, _SCHOOL_NUMBER = "ELEVES", "ELEVE", "ELEVE_ID", "ELENOET"
@@ -127,13 +133,15 @@ class SiecleReader:
         head = self._read_head()
         encoding = EncodingWatch(head)
         _refuse_other_kinds(head)
+        handed_on = 0
         try:
             for text in WellFormedText(self._watched(head, encoding), encoding.name):
                 self._read(text)
-                if len(self._batch) >= BATCH_LINES:
+                if len(self._batch) >= BATCH_LINES or self._stream.bytes_read - handed_on >= BATCH_BYTES:
+                    handed_on = self._stream.bytes_read
                     yield self._take_batch()
-        except etree.XMLSyntaxError as error:
-            raise _unreadable(error, encoding) from error
+        except MalformedXmlError as error:
+            raise _unreadable(error.code, error.line, encoding) from error
         encoding.verdict()
         self._refuse_emptiness()
         yield self._take_batch()
@@ -161,11 +169,17 @@ class SiecleReader:
         self._note_progress(plain, text)
         for stretch in self._cutter.feed(plain):
             self._readers[stretch.path](stretch.records)
+        self._refuse_crowd()
 
     def _note_progress(self, plain: str, text: str) -> None:
         self._lines_passed += text.count("\n")
         self._without_progress = 0 if "</" in plain or "/>" in plain else self._without_progress + len(text)
         if self._without_progress > LARGEST_ELEMENT_BYTES:
+            raise _oversized(self._lines_passed)
+
+    def _refuse_crowd(self) -> None:
+        lines = self.pupils_read + self.divisions_read
+        if lines > CROWD_LINES and self._stream.bytes_read < lines * LEAST_LINE_BYTES:
             raise _oversized(self._lines_passed)
 
     def _take_header(self, records: list[Record]) -> None:
@@ -203,13 +217,12 @@ def _oversized(line: int) -> FileRefusedError:
     return FileRefusedError(refusals.XML_OVERSIZED, line=line)
 
 
-def _unreadable(error: etree.XMLSyntaxError, encoding: EncodingWatch) -> FileRefusedError:
-    code = _code_of(error)
+def _unreadable(code: int, line: int, encoding: EncodingWatch) -> FileRefusedError:
     if code == _BAD_ENCODING_ERROR:
         return encoding.undecodable()
     if code == _RESOURCE_LIMIT_ERROR:
-        return _oversized(error.lineno or 1)
-    return FileRefusedError(refusals.XML_MALFORMED, line=error.lineno or 1)
+        return _oversized(line)
+    return FileRefusedError(refusals.XML_MALFORMED, line=line)
 
 
 def _refuse_other_kinds(head: bytes) -> None:
@@ -228,7 +241,7 @@ def _refuse_other_kinds(head: bytes) -> None:
     except etree.XMLSyntaxError as error:
         root = _first_element(scout)
         if root is None:
-            raise _unreadable(error, EncodingWatch(head)) from error
+            raise _unreadable(error.code or 0, error.lineno or 1, EncodingWatch(head)) from error
     else:
         root = _first_element(scout)
     if root is None:
@@ -241,10 +254,6 @@ def _refuse_other_kinds(head: bytes) -> None:
 
 def _first_element(parser: etree.XMLPullParser) -> Any:
     return next((element for _, element in parser.read_events()), None)
-
-
-def _code_of(error: etree.XMLSyntaxError) -> int:
-    return int(getattr(error, "code", 0))
 
 
 def _refuse_declarations(chunk: bytes) -> None:
@@ -345,11 +354,11 @@ def _take_apart(
 
 def _divisions(record: Record) -> DivisionLine:
     siecle_id, structures = _plain_structures(record.text) or _structures(parse(record.text))
-    found: list[str] = []
+    found: dict[str, None] = {}
     for code, kind in structures:
         division = _clean(unescaped(code)) if _clean(unescaped(kind)) == _DIVISION_KIND else None
-        if division is not None and division.lower() != _NO_CLASS and division not in found:
-            found.append(division)
+        if division is not None and division.lower() != _NO_CLASS:
+            found[division] = None
     return DivisionLine(record.line, _clean(unescaped(siecle_id or "")), tuple(found))
 
 

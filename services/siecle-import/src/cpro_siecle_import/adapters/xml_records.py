@@ -20,14 +20,16 @@ from typing import NamedTuple, Protocol
 
 from lxml import etree
 
-_TAG_REST = r"""(?:[^<>"']|"[^"<]*"|'[^'<]*')*?"""
-_TAG = re.compile(rf"<(/?)([^\s/<>]+)({_TAG_REST})(/?)>")
+# Possessive throughout: a tag that never ends is given up in one pass over it.
+_TAG_REST = r"""(?:[^<>"'/]++|/(?!>)|"[^"<]*+"|'[^'<]*+')*+"""
+_TAG = re.compile(rf"<(/?)([^\s/<>]++)({_TAG_REST})(/?)>")
 _ATTRIBUTE = re.compile(r"""([^\s=/]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _REFERENCE = re.compile(r"&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(\w+));")
 _PREDEFINED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 _SPECIAL = re.compile(r"<!--|<!\[CDATA\[|<\?")
 _ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
+_LONGEST_NAME, _DEEPEST = 1_000, 250
 _LONGEST_START = len("<![CDATA[")
 _AFTER_NAME = frozenset(" \t\r\n/>")
 
@@ -37,6 +39,15 @@ class ChunkSource(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, empty at the end."""
+
+
+class MalformedXmlError(Exception):
+    """Not well-formed, from this line on (1 where libxml2 doesn't say). `code` is libxml2's own number of the error."""
+
+    def __init__(self, code: int, line: int) -> None:
+        super().__init__(code, line)
+        self.code = code
+        self.line = line
 
 
 class _NoTree:
@@ -52,7 +63,7 @@ class WellFormedText:
     No entity is resolved, nothing is fetched, no DTD is read, and libxml2's own limits stay in force.
 
     Raises, while it is iterated:
-        etree.XMLSyntaxError: the document is not well-formed; what was given before it must be forgotten.
+        MalformedXmlError: the document is not well-formed; what was given before it must be forgotten.
     """
 
     def __init__(self, chunks: Iterator[bytes], encoding: str) -> None:
@@ -70,6 +81,12 @@ class WellFormedText:
         )
 
     def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._passed()
+        except etree.XMLSyntaxError as error:
+            raise MalformedXmlError(int(getattr(error, "code", 0)), error.lineno or 1) from error
+
+    def _passed(self) -> Iterator[str]:
         with ThreadPoolExecutor(1, thread_name_prefix="well-formed") as judge:
             chunk = next(self._chunks, b"")
             self._parser.feed(chunk)
@@ -81,7 +98,10 @@ class WellFormedText:
                     verdict.result()
                 chunk = following
             self._parser.close()
-            yield self._decoder.decode(b"", final=True)
+        # Prefixes that are not declared, and the like: without a tree libxml2 notes them and goes on.
+        for noted in self._parser.feed_error_log:
+            raise MalformedXmlError(noted.type, noted.line)
+        yield self._decoder.decode(b"", final=True)
 
 
 class PlainMarkup:
@@ -194,7 +214,7 @@ class RecordCutter:
         self._path: tuple[str, ...] | None = None
         """Open elements below the root, all of them containers; None before the root."""
         self._skipped: str | None = None
-        self._skipped_depth = 0
+        self._skipped_depth = self._skipped_levels = self._skipped_length = 0
 
     def feed(self, text: str) -> Iterator[Stretch]:
         """The records that end in this text."""
@@ -220,8 +240,10 @@ class RecordCutter:
             path = (*self._path, name)
             if path in self._wanted:
                 return self._one_record(path, tag)
-            if path not in self._containers:
-                self._skipped, self._skipped_depth = name, 0
+            if len(name) > _LONGEST_NAME:
+                raise self._oversized(self._line)
+            if path not in self._containers and not empty:
+                self._skipped, self._skipped_depth, self._skipped_levels, self._skipped_length = name, 0, 0, 0
                 return self._passed(tag.start(), _NOTHING)
             self._path = self._path if empty else path
         elif not closing:
@@ -280,8 +302,19 @@ class RecordCutter:
         # Nothing of it is kept, but a tag that is not complete.
         unfinished = self._text.rfind("<", last)
         complete = unfinished < 0 or _TAG.match(self._text, unfinished) is not None
-        self._move_to(len(self._text) if complete else unfinished)
+        self._forget_up_to(len(self._text) if complete else unfinished)
         return False
+
+    def _forget_up_to(self, end: int) -> None:
+        start = self._at
+        tags, closing = self._text.count("<", start, end), self._text.count("</", start, end)
+        self._skipped_levels += tags - 2 * closing - self._text.count("/>", start, end)
+        self._skipped_length += end - start
+        # Beside records the length is bound like theirs; whole blocks may be of any length.
+        too_long = self._path in self._runs and self._skipped_length > self._longest
+        if self._skipped_levels > _DEEPEST or too_long:
+            raise self._oversized(self._line)
+        self._move_to(end)
 
     def _passed(self, end: int, stretch: Stretch) -> Stretch:
         self._move_to(end)

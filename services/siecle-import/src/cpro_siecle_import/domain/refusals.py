@@ -3,8 +3,10 @@
 Each refusal has a stable code and a French text for the school: what was found, what was expected, what to do.
 """
 
+import unicodedata
 from dataclasses import dataclass
 
+LONGEST_FOUND = 200
 EXPORT_AGAIN = "Refaites l'export depuis SIECLE (« Exportations », « Élèves sans adresses ») et déposez-le tel quel."
 
 
@@ -19,13 +21,28 @@ class Refusal:
 
 
 class FileRefusedError(Exception):
-    """The file is not applied, for this reason. The text names the school's file, never a pupil."""
+    """The file is not applied, for this reason. The text names the school's file, never a pupil.
+
+    What was found comes from the file and goes into databases and onto screens: characters that don't show are
+    replaced (PostgreSQL takes no NUL), and it is cut where no honest value is longer.
+    """
 
     def __init__(self, refusal: Refusal, **found: object) -> None:
         super().__init__(refusal.code)
         self.refusal = refusal
         self.code = refusal.code
-        self.detail = refusal.detail.format(**found)
+        self.detail = refusal.detail.format(**{name: _shown(value) for name, value in found.items()})
+
+
+def _shown(value: object) -> str:
+    text = str(value)[:LONGEST_FOUND]
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_invisible(character) else character for character in text)
+
+
+def _is_invisible(character: str) -> bool:
+    """Control, format, surrogate and unassigned characters, and the separators of lines and paragraphs."""
+    kind = unicodedata.category(character)
+    return kind.startswith("C") or kind in {"Zl", "Zp"}
 
 
 EMPTY_FILE = Refusal("empty_file", "Fichier vide", f"Le fichier déposé ne contient aucun octet. {EXPORT_AGAIN}")

@@ -74,7 +74,7 @@ FORMS: tuple[Variation, ...] = (
     refused("two-documents", "two files one after the other", "xml_malformed",
         on_bytes(lambda xml: xml + xml[xml.index(b"<BEE_ELEVES") :])),
     refused("endless-value", "a value that never ends", "xml_oversized_element",
-        on_bytes(lambda xml: xml.replace(b"</PRENOM>", b" " * 2_000_000 + b"</PRENOM>", 1)), told=("ligne",)),
+        on_bytes(lambda xml: xml.replace(b"</PRENOM>", b" " * 1_000_000 + b"</PRENOM>", 1)), told=("ligne",)),
     refused("doctype", "a DOCTYPE", "doctype_forbidden",
         on_bytes(lambda xml: xml.replace(b"<BEE_ELEVES", b'<!DOCTYPE BEE_ELEVES SYSTEM "e.dtd"><BEE_ELEVES', 1))),
     refused("entity", "an entity that reads a file", "doctype_forbidden",
