@@ -9,27 +9,22 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from cpro_contracts import problems
 from cpro_platform import crash_points
 from cpro_platform.clock import Clock
-from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_platform.transience import is_transient
-from cpro_siecle_import import errors
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refuse_if_outdated, school_year_of
 from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
-from cpro_siecle_import.domain.jobs import Job, Mode, Phase, State
+from cpro_siecle_import.domain.jobs import Job, Mode, Phase
 from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
 from cpro_siecle_import.ports import (
     Applied,
-    Establishments,
     Exports,
     Jobs,
     Lines,
@@ -38,119 +33,11 @@ from cpro_siecle_import.ports import (
     Rosters,
     RosterWork,
     Upload,
-    UploadStore,
 )
 
 SCHOOLS_TIME = ZoneInfo("Europe/Paris")
 _PROGRESS_SECONDS = 0.5
 _log = get_logger(__name__)
-
-
-async def receive_upload(
-    uai: str,
-    chunks: AsyncIterator[bytes],
-    *,
-    mode: Mode,
-    force: bool,
-    by: str,
-    establishments: Establishments,
-    jobs: Jobs,
-    uploads: UploadStore,
-    clock: Clock,
-) -> Job:
-    """Store an upload and ask for its import; or return the import that this very file already is.
-
-    Raises:
-        RefusedError: nothing was sent, or the school has no database here.
-    """
-    if not await establishments.known(uai):
-        raise RefusedError(
-            problems.ESTABLISHMENT_UNKNOWN,
-            f"L'établissement {uai} n'a pas de base dans CPro ; contactez l'assistance.",
-            f"Establishment {uai} has no database in CPro; contact support.",
-        )
-    job_id = uuid4()
-    upload = await uploads.keep(f"{uai}/{job_id}", chunks)
-    if not upload.size:
-        await uploads.remove(upload.object_key)
-        raise RefusedError(
-            errors.UPLOAD_EMPTY,
-            "Le corps de la requête est vide ; il était attendu le fichier des élèves (zip ou XML).",
-            "The body of the request is empty; the pupil file (zip or XML) was expected.",
-        )
-    job = await jobs.open(
-        Job(
-            id=job_id,
-            uai=uai,
-            mode=mode,
-            state=State.QUEUED,
-            phase=Phase.WAITING,
-            file_sha256=upload.sha256,
-            file_bytes=upload.size,
-            object_key=upload.object_key,
-            requested_by=by,
-            requested_at=clock.now(),
-        ),
-        force=force,
-    )
-    if job.id != job_id:
-        await uploads.remove(upload.object_key)
-    _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=job.id != job_id)
-    return job
-
-
-async def confirm(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
-    """Let a waiting import go on.
-
-    Raises:
-        RefusedError: there is no such import, or it is not waiting.
-    """
-    job = await jobs.confirm(uai, job_id, by, clock.now())
-    if job is None:
-        state = (await found(uai, job_id, jobs=jobs)).state
-        raise RefusedError(
-            errors.NOT_AWAITING_CONFIRMATION,
-            f"L'import est dans l'état « {state} » ; seul un import en attente de confirmation peut être confirmé.",
-            f"The import is “{state}”; only one that awaits confirmation can be confirmed.",
-            state=state,
-        )
-    _log.info("import.confirmed", uai=uai, import_id=str(job_id))
-    return job
-
-
-async def cancel(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
-    """Cancel an import that is not over. A running one stops at its next step, unless it is already applying.
-
-    Raises:
-        RefusedError: there is no such import, or it is over.
-    """
-    job = await jobs.cancel(uai, job_id, by, clock.now())
-    if job is None:
-        state = (await found(uai, job_id, jobs=jobs)).state
-        raise RefusedError(
-            errors.NOT_CANCELLABLE,
-            f"L'import est dans l'état « {state} » : il ne peut plus être annulé.",
-            f"The import is “{state}”: it can no longer be cancelled.",
-            state=state,
-        )
-    _log.info("import.cancelled", uai=uai, import_id=str(job_id), state=str(job.state))
-    return job
-
-
-async def found(uai: str, job_id: UUID, *, jobs: Jobs) -> Job:
-    """An import of this school.
-
-    Raises:
-        RefusedError: there is none.
-    """
-    job = await jobs.find(uai, job_id)
-    if job is None:
-        raise RefusedError(
-            errors.IMPORT_UNKNOWN,
-            "Cet établissement n'a pas d'import de ce numéro.",
-            "This establishment has no such import.",
-        )
-    return job
 
 
 @dataclass(frozen=True, slots=True)
