@@ -119,12 +119,12 @@ class Jobs(Protocol):
         """The attempt failed for a reason outside the job: it does not count."""
 
     async def note_progress(self, job: Job, progress: Progress) -> bool:
-        """Save how far it is. Returns whether someone asked to cancel."""
+        """Save how far it is. Returns whether to stop: someone asked to cancel, or the job was ended meanwhile."""
 
     async def stop(
         self, job: Job, export: Export, school_year: int, planned: Planned, reasons: Sequence[StopReason]
     ) -> None:
-        """The job waits for a confirmation of this plan."""
+        """The job waits for a confirmation of this plan, or is over if someone has asked to cancel."""
 
     async def complete(self, job: Job, applied: Applied, now: datetime) -> None:
         """The job is done and its events are out. Repeating it changes nothing."""
@@ -139,7 +139,7 @@ class Jobs(Protocol):
         """Queue a waiting job again, confirmed; None if it is not waiting."""
 
     async def cancel(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
-        """Cancel a job that is not running, or ask a running one to stop; None if it is over."""
+        """Cancel a job that is not running, or ask a running one to stop; None if it is over or may be applied."""
 
 
 class RosterWork(Protocol):

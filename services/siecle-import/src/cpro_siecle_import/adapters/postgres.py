@@ -23,6 +23,7 @@ SOURCE = "/services/siecle-import"
 _COLUMNS = tuple(column.name for column in fields(Job))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM import_job"
 _OVER = "('completed', 'failed', 'cancelled')"
+_MAY_BE_APPLIED = "('applying', 'publishing')"
 
 _FIND = f"{_SELECT} WHERE uai = %s AND id = %s"
 _SAME_FILE = f"""
@@ -39,13 +40,16 @@ INSERT INTO import_job (id, uai, mode, state, phase, file_sha256, file_bytes, ob
 VALUES (%(id)s, %(uai)s, %(mode)s, %(state)s, %(phase)s, %(file_sha256)s, %(file_bytes)s, %(object_key)s,
     %(requested_by)s, %(requested_at)s)
 """
-# A running job is claimed again: its worker died, or lives and is kept off by the lock in the school's database.
+# A running job is claimed again: its worker died, or lives and is kept off by the lock in the school's database. Where
+# it may have been applied the phase stays, and with it the refusal to cancel, until this attempt has looked.
 _CLAIM = f"""
-UPDATE import_job SET state = 'running', phase = 'reading', attempts = attempts + 1, bytes_read = 0, pupils_read = 0,
+UPDATE import_job SET state = 'running', attempts = attempts + 1, bytes_read = 0, pupils_read = 0,
+    phase = CASE WHEN phase IN {_MAY_BE_APPLIED} THEN phase ELSE 'reading' END,
     started_at = coalesce(started_at, %(now)s), revision = revision + 1
 WHERE uai = %(uai)s AND id = %(id)s AND state IN ('queued', 'running')
 RETURNING {", ".join(_COLUMNS)}
 """
+# No row is returned for a job that is no longer running: someone ended it, and this attempt must not go on.
 _PROGRESS = """
 UPDATE import_job SET phase = %(phase)s, bytes_read = %(bytes_read)s, bytes_expected = %(bytes_expected)s,
     pupils_read = %(pupils_read)s, revision = revision + 1
@@ -53,7 +57,10 @@ WHERE id = %(id)s AND state = 'running'
 RETURNING cancel_requested_by IS NOT NULL
 """
 _STOP = """
-UPDATE import_job SET state = 'awaiting_confirmation', phase = 'waiting', school_year = %(school_year)s,
+UPDATE import_job SET
+    state = CASE WHEN cancel_requested_by IS NULL THEN 'awaiting_confirmation' ELSE 'cancelled' END,
+    phase = CASE WHEN cancel_requested_by IS NULL THEN 'waiting' ELSE 'done' END,
+    finished_at = CASE WHEN cancel_requested_by IS NULL THEN NULL ELSE %(now)s END, school_year = %(school_year)s,
     exported_at = %(exported_at)s, reference_date = %(reference_date)s, counts = %(counts)s,
     stop_reasons = %(reasons)s, plan_digest = %(digest)s, attempts = 0, confirmed_by = NULL, confirmed_at = NULL,
     revision = revision + 1
@@ -85,7 +92,7 @@ UPDATE import_job SET
     phase = CASE WHEN state = 'running' THEN phase ELSE 'done' END,
     finished_at = CASE WHEN state = 'running' THEN NULL ELSE %(now)s END,
     cancel_requested_by = %(by)s, revision = revision + 1
-WHERE uai = %(uai)s AND id = %(id)s AND state NOT IN {_OVER}
+WHERE uai = %(uai)s AND id = %(id)s AND state NOT IN {_OVER} AND phase NOT IN {_MAY_BE_APPLIED}
 RETURNING {", ".join(_COLUMNS)}
 """
 
@@ -138,17 +145,21 @@ class PostgresJobs:
             await tx.execute("UPDATE import_job SET attempts = greatest(attempts - 1, 0) WHERE id = %s", (job.id,))
 
     async def note_progress(self, job: Job, progress: Progress) -> bool:
-        """Save how far it is. Returns whether someone asked to cancel."""
+        """Save how far it is. Returns whether to stop: someone asked to cancel, or the job was ended meanwhile."""
         async with self._database.begin() as tx:
             row = await (await tx.execute(_PROGRESS, {"id": job.id, **asdict(progress)})).fetchone()
-        return row is not None and bool(row[0])
+        return row is None or bool(row[0])
 
     async def stop(
         self, job: Job, export: Export, school_year: int, planned: Planned, reasons: Sequence[StopReason]
     ) -> None:
-        """The job waits for a confirmation of this plan. Repeating it changes nothing."""
+        """The job waits for a confirmation of this plan, or is over if someone has asked to cancel.
+
+        Repeating it changes nothing.
+        """
         parameters = {
             "id": job.id,
+            "now": self._clock.now(),
             "school_year": school_year,
             "exported_at": export.exported_at,
             "reference_date": export.reference_date,
@@ -208,7 +219,7 @@ class PostgresJobs:
         return job
 
     async def cancel(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
-        """Cancel a job that is not running, or ask a running one to stop."""
+        """Cancel a job that is not running, or ask a running one to stop; None if it is over or may be applied."""
         async with self._database.begin() as tx:
             return await _one(tx, _CANCEL, {"uai": uai, "id": job_id, "by": by, "now": now})
 

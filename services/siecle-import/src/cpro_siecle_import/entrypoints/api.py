@@ -233,7 +233,7 @@ async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, ser
     "/{import_id}/cancel", status_code=202, responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE)
 )
 async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
-    """Annule un import qui n'est pas terminé. En cours, il s'arrête à sa prochaine étape s'il est temps."""
+    """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
     job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
     return ImportOut.of(job, service.clock.now())
 

@@ -8,7 +8,7 @@ from cpro_platform.clock import Clock
 from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_siecle_import import errors
-from cpro_siecle_import.domain.jobs import Job, Mode, Phase, State
+from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase, State
 from cpro_siecle_import.ports import Establishments, Jobs, UploadStore
 
 _log = get_logger(__name__)
@@ -87,19 +87,28 @@ async def confirm(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) 
 
 
 async def cancel(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
-    """Cancel an import that is not over. A running one stops at its next step, unless it is already applying.
+    """Cancel an import. A running one stops at its next step; once it is being applied it is too late.
+
+    Who gets a job back can rely on it: nothing of the import is, or will be, applied.
 
     Raises:
-        RefusedError: there is no such import, or it is over.
+        RefusedError: there is no such import, it is over, or it is being applied.
     """
     job = await jobs.cancel(uai, job_id, by, clock.now())
     if job is None:
-        state = (await found(uai, job_id, jobs=jobs)).state
+        current = await found(uai, job_id, jobs=jobs)
+        if current.phase in MAY_BE_APPLIED:
+            raise RefusedError(
+                errors.NOT_CANCELLABLE,
+                "L'import est en cours d'application dans la base : il ne peut plus être annulé.",
+                "The import is being applied: it can no longer be cancelled.",
+                state=current.state,
+            )
         raise RefusedError(
             errors.NOT_CANCELLABLE,
-            f"L'import est dans l'état « {state} » : il ne peut plus être annulé.",
-            f"The import is “{state}”: it can no longer be cancelled.",
-            state=state,
+            f"L'import est dans l'état « {current.state} » : il ne peut plus être annulé.",
+            f"The import is “{current.state}”: it can no longer be cancelled.",
+            state=current.state,
         )
     _log.info("import.cancelled", uai=uai, import_id=str(job_id), state=str(job.state))
     return job

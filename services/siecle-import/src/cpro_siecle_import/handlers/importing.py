@@ -20,7 +20,7 @@ from cpro_platform.transience import is_transient
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refuse_if_outdated, school_year_of
 from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
-from cpro_siecle_import.domain.jobs import Job, Mode, Phase
+from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase
 from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
 from cpro_siecle_import.ports import (
@@ -62,7 +62,9 @@ async def run_import(
         return
     crash_points.reach("import.claimed")
     try:
-        if job.attempts > rules.max_attempts:
+        if job.is_given_up_in_time:
+            raise ImportCancelledError
+        if job.attempts > rules.max_attempts and not await _is_applied(job, rosters):
             raise FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id)
         await _carry_out(job, jobs=jobs, rosters=rosters, exports=exports, clock=clock, rules=rules)
     except FileRefusedError as refused:
@@ -80,6 +82,14 @@ async def run_import(
             raise
         _log.exception("import.broke", uai=uai, import_id=str(job_id))
         await _fail(job, FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id), jobs=jobs, clock=clock)
+
+
+async def _is_applied(job: Job, rosters: Rosters) -> bool:
+    """Whether an earlier attempt has applied it: then it is not to be given up, only its end is to be told."""
+    if job.phase not in MAY_BE_APPLIED:
+        return False
+    async with rosters.open(job.uai) as work:
+        return await work.applied(job.id) is not None
 
 
 async def _fail(job: Job, refused: FileRefusedError, *, jobs: Jobs, clock: Clock) -> None:
