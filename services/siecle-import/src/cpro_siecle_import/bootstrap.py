@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import timedelta
 from enum import Flag, auto
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +17,14 @@ from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.database import Database, create_database
 from cpro_platform.kafka import EventPublisher, ensure_topics
+from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.object_store import ObjectStore
 from cpro_platform.outbox import Relay
 from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
+from cpro_platform.transience import is_transient
+from cpro_siecle_import import handlers
 from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
 from cpro_siecle_import.adapters.packaging import ExpansionLimits
@@ -28,6 +33,7 @@ from cpro_siecle_import.adapters.roster import DirectoryEstablishments, TenantRo
 from cpro_siecle_import.adapters.uploads import S3Uploads
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.guard import GuardLimits
+from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.handlers import ImportRules
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
@@ -35,6 +41,7 @@ from cpro_tenant_db.tenant_outbox import TenantOutbox
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-siecle-import"
+_log = get_logger(__name__)
 _TOPICS = (topics.SIECLE_IMPORT_JOBS, topics.SIECLE_IMPORT, topics.PUPIL)
 
 
@@ -44,7 +51,8 @@ class Work(Flag):
     NOTHING = 0
     IMPORT = auto()
     RELAY = auto()
-    ALL = IMPORT | RELAY
+    SWEEP = auto()
+    ALL = IMPORT | RELAY | SWEEP
 
 
 class Service:
@@ -89,6 +97,7 @@ class Service:
             self.clock,
             lock_timeout_seconds=config.lock_timeout_seconds,
         )
+        self.retention = _retention(config)
         self.rules = ImportRules(_guard_limits(config), config.max_attempts)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
@@ -132,12 +141,29 @@ class Service:
         """Publish this service's own outbox until cancelled."""
         await Relay(self._database, self._publisher, self.readiness).run()
 
+    async def run_sweep(self) -> None:
+        """Let go of files at the start and then at each interval, until cancelled."""
+        while True:
+            try:
+                swept = await handlers.sweep(
+                    jobs=self.jobs, uploads=self.uploads, clock=self.clock, retention=self.retention
+                )
+                if swept:
+                    _log.info("upload.swept", **asdict(swept))
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("upload.sweep_waiting", error=type(error).__name__)
+            await asyncio.sleep(self.config.sweep_interval_seconds)
+
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
             self.background.start("relay", self.run_relay)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
         if Work.IMPORT in self._work:
             self.background.start("worker", self.run_worker)
+        if Work.SWEEP in self._work:
+            self.background.start("sweep", self.run_sweep)
 
 
 async def prepare(config: Config) -> None:
@@ -158,6 +184,13 @@ async def prepare(config: Config) -> None:
 
 def _expansion_limits(config: Config) -> ExpansionLimits:
     return ExpansionLimits(max_xml_bytes=config.max_xml_bytes, max_ratio=config.max_expansion_ratio)
+
+
+def _retention(config: Config) -> Retention:
+    return Retention(
+        uploads=timedelta(days=config.uploads_kept_days),
+        unclaimed=timedelta(seconds=config.unclaimed_uploads_kept_seconds),
+    )
 
 
 def _guard_limits(config: Config) -> GuardLimits:

@@ -42,6 +42,12 @@ class Config(BaseSettings):
     guard_present_share: float = Field(default=0.50, ge=0, le=1)
     guard_at_least_pupils: int = Field(default=5, gt=0)
 
+    uploads_kept_days: int = Field(default=30, gt=0)
+    """After so many days the file of an import that is over is removed. Its figures stay."""
+    unclaimed_uploads_kept_seconds: float = Field(default=3600, gt=0)
+    """After so long a file that became no import is removed: its process died. Longer than the clocks differ."""
+    sweep_interval_seconds: float = Field(default=3600, gt=0)
+
     max_attempts: int = Field(default=5, gt=0)
     """After so many deaths of its worker a job is given up."""
     lock_timeout_seconds: float = Field(default=30, gt=0)

@@ -99,6 +99,12 @@ class UploadStore(Protocol):
     async def remove(self, object_key: str) -> None:
         """Forget an upload. Removing what is not there is no error."""
 
+    async def remove_many(self, object_keys: Sequence[str]) -> None:
+        """Forget uploads. Removing what is not there is no error."""
+
+    def stored_before(self, instant: datetime) -> AsyncIterator[Sequence[str]]:
+        """The keys of all uploads that were stored before, a page at a time. What is not an upload is left out."""
+
 
 class Jobs(Protocol):
     """The service's own record of imports, and what it tells the rest of the world about them."""
@@ -140,6 +146,18 @@ class Jobs(Protocol):
 
     async def cancel(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
         """Cancel a job that is not running, or ask a running one to stop; None if it is over or may be applied."""
+
+    async def expire_confirmations(self, uploaded_until: datetime, now: datetime, code: str, detail: str) -> int:
+        """Cancel what has waited for a confirmation since an upload this old. Returns how many."""
+
+    async def removable_uploads(self, uploaded_until: datetime, limit: int) -> Sequence[tuple[UUID, str]]:
+        """Jobs whose file nobody needs any more, with its key: cancelled ones, and those over that are old enough."""
+
+    async def uploads_removed(self, job_ids: Sequence[UUID], now: datetime) -> None:
+        """Note that the files are gone. Repeating it changes nothing."""
+
+    async def unclaimed(self, object_keys: Sequence[str]) -> Sequence[str]:
+        """Those of these objects that no job has, or that its job has let go."""
 
 
 class RosterWork(Protocol):

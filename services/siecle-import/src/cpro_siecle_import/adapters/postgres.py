@@ -95,6 +95,29 @@ UPDATE import_job SET
 WHERE uai = %(uai)s AND id = %(id)s AND state NOT IN {_OVER} AND phase NOT IN {_MAY_BE_APPLIED}
 RETURNING {", ".join(_COLUMNS)}
 """
+# Who confirms and this take the row in turn: a job that was confirmed is not waiting any more.
+_EXPIRE_CONFIRMATIONS = """
+UPDATE import_job SET state = 'cancelled', phase = 'done', finished_at = %(now)s, refusal_code = %(code)s,
+    refusal_detail = %(detail)s, revision = revision + 1
+WHERE state = 'awaiting_confirmation' AND upload_removed_at IS NULL AND requested_at <= %(uploaded_until)s
+"""
+# Of jobs that nothing changes any more: a worker never reads these files again.
+_REMOVABLE_UPLOADS = """
+SELECT id, object_key FROM import_job
+WHERE upload_removed_at IS NULL
+    AND (state = 'cancelled' OR (state IN ('completed', 'failed') AND requested_at <= %(uploaded_until)s))
+ORDER BY requested_at LIMIT %(limit)s
+"""
+_UPLOADS_REMOVED = """
+UPDATE import_job SET upload_removed_at = %(now)s, revision = revision + 1
+WHERE id = ANY(%(ids)s) AND upload_removed_at IS NULL
+"""
+_UNCLAIMED = """
+SELECT object_key FROM unnest(%(keys)s::text[]) AS stored (object_key)
+WHERE NOT EXISTS (
+    SELECT FROM import_job j WHERE j.object_key = stored.object_key AND j.upload_removed_at IS NULL
+)
+"""
 
 
 class PostgresJobs:
@@ -222,6 +245,29 @@ class PostgresJobs:
         """Cancel a job that is not running, or ask a running one to stop; None if it is over or may be applied."""
         async with self._database.begin() as tx:
             return await _one(tx, _CANCEL, {"uai": uai, "id": job_id, "by": by, "now": now})
+
+    async def expire_confirmations(self, uploaded_until: datetime, now: datetime, code: str, detail: str) -> int:
+        """Cancel what has waited for a confirmation too long. Repeating it changes nothing."""
+        parameters = {"uploaded_until": uploaded_until, "now": now, "code": code, "detail": detail}
+        async with self._database.begin() as tx:
+            return (await tx.execute(_EXPIRE_CONFIRMATIONS, parameters)).rowcount
+
+    async def removable_uploads(self, uploaded_until: datetime, limit: int) -> Sequence[tuple[UUID, str]]:
+        """Jobs whose file nobody needs any more, with its key: cancelled ones, and those over that are old enough."""
+        async with self._database.begin() as tx:
+            found = await tx.execute(_REMOVABLE_UPLOADS, {"uploaded_until": uploaded_until, "limit": limit})
+            return [(row[0], row[1]) for row in await found.fetchall()]
+
+    async def uploads_removed(self, job_ids: Sequence[UUID], now: datetime) -> None:
+        """Note that the files are gone. Repeating it changes nothing."""
+        async with self._database.begin() as tx:
+            await tx.execute(_UPLOADS_REMOVED, {"ids": list(job_ids), "now": now})
+
+    async def unclaimed(self, object_keys: Sequence[str]) -> Sequence[str]:
+        """Those of these objects that no job has, or that its job has let go."""
+        async with self._database.begin() as tx:
+            found = await tx.execute(_UNCLAIMED, {"keys": list(object_keys)})
+            return [row[0] for row in await found.fetchall()]
 
     async def _ask_for_a_worker(self, tx: Connection, job: Job) -> None:
         request = SiecleImportRequested(import_id=job.id, uai=job.uai, occurred_at=self._clock.now())

@@ -102,6 +102,7 @@ class Job:
     cancel_requested_by: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    upload_removed_at: datetime | None = None
     revision: int = field(default=0)
     """Grows with every change of the row."""
 

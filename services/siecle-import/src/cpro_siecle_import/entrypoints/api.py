@@ -126,7 +126,7 @@ async def upload(
         clock=service.clock,
     )
     response.headers["Location"] = f"/v1/establishments/{uai}/siecle-imports/{job.id}"
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
 @router.get("")
@@ -135,9 +135,9 @@ async def list_imports(
 ) -> Page[ImportOut]:
     """Les imports de l'établissement, du plus récent au plus ancien."""
     jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
-    page, now = jobs[:limit], service.clock.now()
+    page = jobs[:limit]
     return Page(
-        items=[ImportOut.of(job, now) for job in page],
+        items=[_shown(job, service) for job in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
     )
 
@@ -145,7 +145,7 @@ async def list_imports(
 @router.get("/{import_id}", responses=_UNKNOWN)
 async def read_import(_: AdministratorOf, job: FoundJob, service: Wired) -> ImportOut:
     """Où en est un import : état, progression, chiffres, refus ou raisons d'attendre une confirmation."""
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
 @router.get("/{import_id}/events", response_class=EventSourceResponse, responses=_UNKNOWN)
@@ -156,7 +156,7 @@ async def follow_import(_: AdministratorOf, job: FoundJob, service: Wired) -> As
     while current is not None:
         if current.revision != sent:
             sent = current.revision
-            shown = ImportOut.of(current, service.clock.now())
+            shown = _shown(current, service)
             yield ServerSentEvent(event="progress", id=str(sent), data=shown.model_dump(mode="json"))
         if current.state in AT_REST:
             return
@@ -226,7 +226,7 @@ async def list_changes(
 async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
     """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
     job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
 @router.post(
@@ -235,7 +235,11 @@ async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, ser
 async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
     """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
     job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
+
+
+def _shown(job: Job, service: Service) -> ImportOut:
+    return ImportOut.of(job, service.clock.now(), service.retention)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""`cpro-siecle-import api | worker | relay | migrate`."""
+"""`cpro-siecle-import api | worker | relay | sweep | migrate`."""
 
 import asyncio
 
@@ -30,6 +30,12 @@ def worker() -> None:
 def relay() -> None:
     """Publish this service's events, and what dead workers left in the tenants' outboxes."""
     _work(Work.RELAY)
+
+
+@app.command()
+def sweep() -> None:
+    """Remove uploads that have been kept long enough, or that became no import, at the start and then regularly."""
+    _work(Work.SWEEP)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from cpro_siecle_import.domain import findings, refusals
 from cpro_siecle_import.domain.guard import SENTENCES, StopReason
 from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
+from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.ports import StoredChange, StoredFinding
 
 _ID = "2f0b6c1e-6f0a-4b0e-9d51-0a2f7c8e4d11"
@@ -81,6 +82,7 @@ class ImportOut(BaseModel):
                     "requested_by": "administrateur-0752387M", "requested_at": "2026-09-16T07:02:11Z",
                     "started_at": "2026-09-16T07:02:11Z", "finished_at": "2026-09-16T07:02:13Z",
                     "confirmed_by": None, "confirmed_at": None, "cancel_requested": False,
+                    "upload_available_until": "2026-10-16T07:02:11Z", "upload_removed_at": None,
                 }
             ]
         }
@@ -106,9 +108,13 @@ class ImportOut(BaseModel):
     confirmed_by: str | None
     confirmed_at: AwareDatetime | None
     cancel_requested: bool
+    upload_available_until: AwareDatetime | None = Field(
+        description="Le fichier est conservé au moins jusque-là ; null si l'import est annulé ou le fichier effacé"
+    )
+    upload_removed_at: AwareDatetime | None = Field(description="Le fichier est effacé ; les chiffres restent")
 
     @classmethod
-    def of(cls, job: Job, now: datetime) -> Self:
+    def of(cls, job: Job, now: datetime, retention: Retention) -> Self:
         """What is answered for a job."""
         return cls(
             id=job.id,
@@ -131,6 +137,8 @@ class ImportOut(BaseModel):
             confirmed_by=job.confirmed_by,
             confirmed_at=job.confirmed_at,
             cancel_requested=job.cancel_requested_by is not None,
+            upload_available_until=retention.available_until(job),
+            upload_removed_at=job.upload_removed_at,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 from cpro_contracts import problems
+from cpro_platform import crash_points
 from cpro_platform.clock import Clock
 from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
@@ -46,6 +47,7 @@ async def receive_upload(
             "Le corps de la requête est vide ; il était attendu le fichier des élèves (zip ou XML).",
             "The body of the request is empty; the pupil file (zip or XML) was expected.",
         )
+    crash_points.reach("upload.kept")
     job = await jobs.open(
         Job(
             id=job_id,
@@ -61,6 +63,7 @@ async def receive_upload(
         ),
         force=force,
     )
+    crash_points.reach("upload.entered")
     if job.id != job_id:
         await uploads.remove(upload.object_key)
     _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=job.id != job_id)
