@@ -1,6 +1,7 @@
 """Builds and wires the service. The only place that reads its configuration."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -29,6 +30,7 @@ from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
 from cpro_siecle_import.adapters.packaging import ExpansionLimits
 from cpro_siecle_import.adapters.postgres import PostgresJobs
+from cpro_siecle_import.adapters.postponing import PostponingRosters
 from cpro_siecle_import.adapters.roster import DirectoryEstablishments, TenantRosters
 from cpro_siecle_import.adapters.uploads import S3Uploads
 from cpro_siecle_import.config import Config
@@ -87,7 +89,9 @@ class Service:
         )
         self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
         self.establishments = DirectoryEstablishments(directory)
-        self.jobs = PostgresJobs(self._database, self.clock)
+        self.jobs = PostgresJobs(
+            self._database, self.clock, ask_again_after=timedelta(seconds=config.ask_again_seconds)
+        )
         self.uploads = S3Uploads(self._store)
         self.exports = StoredExports(self.uploads, _expansion_limits(config))
         self.rosters = TenantRosters(
@@ -128,8 +132,9 @@ class Service:
             group=self.config.consumer_group,
             publisher=self._publisher,
             session_timeout_seconds=self.config.consumer_session_seconds,
+            max_poll_seconds=self.config.consumer_max_poll_seconds,
             jobs=self.jobs,
-            rosters=self.rosters,
+            rosters=PostponingRosters(self.rosters),
             exports=self.exports,
             clock=self.clock,
             rules=self.rules,
@@ -141,29 +146,49 @@ class Service:
         """Publish this service's own outbox until cancelled."""
         await Relay(self._database, self._publisher, self.readiness).run()
 
+    async def run_ask_again(self) -> None:
+        """Ask again for imports that were put aside, until cancelled."""
+
+        async def ask() -> None:
+            asked = await self.jobs.ask_again(self.clock.now())
+            if asked:
+                _log.info("import.asked_again", imports=asked)
+
+        await _regularly(ask, self.config.ask_again_seconds / 4, waiting="import.ask_again_waiting")
+
     async def run_sweep(self) -> None:
-        """Let go of files at the start and then at each interval, until cancelled."""
-        while True:
-            try:
-                swept = await handlers.sweep(
-                    jobs=self.jobs, uploads=self.uploads, clock=self.clock, retention=self.retention
-                )
-                if swept:
-                    _log.info("upload.swept", **asdict(swept))
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                _log.warning("upload.sweep_waiting", error=type(error).__name__)
-            await asyncio.sleep(self.config.sweep_interval_seconds)
+        """Let go of files until cancelled."""
+
+        async def sweep() -> None:
+            swept = await handlers.sweep(
+                jobs=self.jobs, uploads=self.uploads, clock=self.clock, retention=self.retention
+            )
+            if swept:
+                _log.info("upload.swept", **asdict(swept))
+
+        await _regularly(sweep, self.config.sweep_interval_seconds, waiting="upload.sweep_waiting")
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
             self.background.start("relay", self.run_relay)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
+            self.background.start("ask-again", self.run_ask_again)
         if Work.IMPORT in self._work:
             self.background.start("worker", self.run_worker)
         if Work.SWEEP in self._work:
             self.background.start("sweep", self.run_sweep)
+
+
+async def _regularly(work: Callable[[], Awaitable[None]], interval_seconds: float, *, waiting: str) -> None:
+    """At the start and then at each interval. A dependency that is away is waited for until the next turn."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning(waiting, error=type(error).__name__)
+        await asyncio.sleep(interval_seconds)
 
 
 async def prepare(config: Config) -> None:

@@ -51,9 +51,13 @@ class Config(BaseSettings):
     max_attempts: int = Field(default=5, gt=0)
     """After so many deaths of its worker a job is given up."""
     lock_timeout_seconds: float = Field(default=30, gt=0)
-    """How long an import waits for another one of the same school, or for writers of its pupils, before it retries."""
+    """How long an import waits for another of its school, or for writers of its pupils, before other schools go on."""
+    ask_again_seconds: float = Field(default=30, gt=0)
+    """After so long an import is tried again that was put aside because its school could not be had."""
     consumer_group: str = "cpro-siecle-import"
     consumer_session_seconds: float = Field(default=30, gt=0)
+    consumer_max_poll_seconds: float = Field(default=300, gt=0)
+    """After so long without a sign of life from its loop a worker loses its partitions. An import may take longer."""
     progress_interval_seconds: float = Field(default=0.5, gt=0)
     """How often the progress stream looks."""
 

@@ -18,3 +18,7 @@ class ImportCancelledError(Exception):
 
 class UploadMissingError(Exception):
     """The object store no longer has the upload, or has something else under its key."""
+
+
+class ImportPostponedError(Exception):
+    """This school's database is busy or away, or its events can't be sent. Other schools go first."""

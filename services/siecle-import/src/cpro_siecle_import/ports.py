@@ -119,10 +119,19 @@ class Jobs(Protocol):
         """The school's jobs, the newest first, starting after `before`."""
 
     async def claim(self, uai: str, job_id: UUID, now: datetime) -> Job | None:
-        """Mark a queued or running job as running and count the attempt; None where there is nothing to run."""
+        """Mark a queued or running job as running and count the attempt.
+
+        None where there is nothing to run, or where an earlier job of the school is not over: this one waits in line.
+        """
 
     async def give_back(self, job: Job) -> None:
         """The attempt failed for a reason outside the job: it does not count."""
+
+    async def postpone(self, job: Job, now: datetime) -> None:
+        """The school can't be had now: the job is queued again, unless someone has asked to cancel it."""
+
+    async def ask_again(self, now: datetime) -> int:
+        """Ask for the first job of every school that has one put aside for long enough. Returns how many."""
 
     async def note_progress(self, job: Job, progress: Progress) -> bool:
         """Save how far it is. Returns whether to stop: someone asked to cancel, or the job was ended meanwhile."""
@@ -189,13 +198,21 @@ class Rosters(Protocol):
     """The establishments' lists of pupils."""
 
     def open(self, uai: str) -> AbstractAsyncContextManager[RosterWork]:
-        """The transaction: committed on leaving, rolled back on an exception. One at a time for a school."""
+        """The transaction: committed on leaving, rolled back on an exception. One at a time for a school.
+
+        Raises:
+            ImportPostponedError: its database is away, or something holds its lock for too long.
+        """
 
     async def note(self, uai: str) -> UUID:
         """Say that events of this school are about to be written."""
 
     async def publish(self, uai: str, note: UUID) -> int:
-        """Publish what waits in the school's outbox, then take the note away."""
+        """Publish what waits in the school's outbox, then take the note away.
+
+        Raises:
+            ImportPostponedError: its database is away, or its events can't be sent; what is applied stays.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def import_worker(
     group: str,
     publisher: EventPublisher,
     session_timeout_seconds: float,
+    max_poll_seconds: float,
     jobs: Jobs,
     rosters: Rosters,
     exports: Exports,
@@ -61,4 +62,5 @@ def import_worker(
         batch_size=1,
         readiness=readiness,
         session_timeout_seconds=session_timeout_seconds,
+        max_poll_interval_seconds=max_poll_seconds,
     )

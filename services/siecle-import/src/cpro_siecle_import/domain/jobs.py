@@ -8,6 +8,10 @@ queued ─► running ─► completed
 From the phase `applying` on an import may be in the school's database, so nobody can cancel it: a worker enters that
 phase only if nobody has asked to cancel, and who asks to cancel is heard only before it. The row of the job orders the
 two. A later attempt leaves the phase as it is until it has looked, under the school's lock, whether it was applied.
+
+Jobs of one school stand in line, by the time of their upload or of their confirmation. One that can't be carried out
+now (the school's database is away, or something holds its lock) goes back to `queued` so that other schools go on;
+those behind it in its own line wait for it.
 """
 
 from dataclasses import dataclass, field
@@ -103,6 +107,7 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     upload_removed_at: datetime | None = None
+    ask_again_at: datetime | None = None
     revision: int = field(default=0)
     """Grows with every change of the row."""
 

@@ -22,7 +22,7 @@ from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refus
 from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
 from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase
 from cpro_siecle_import.domain.refusals import FileRefusedError
-from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
+from cpro_siecle_import.errors import ImportCancelledError, ImportPostponedError, UploadMissingError
 from cpro_siecle_import.ports import (
     Applied,
     Exports,
@@ -53,6 +53,8 @@ async def run_import(
 ) -> None:
     """Carry out an import that was asked for. Safe to repeat at any point: see the table above.
 
+    On return it is at rest, or waits in its school's line to be asked for again.
+
     Raises:
         Exception: transient: a dependency is away; the same request is to be handled again.
     """
@@ -73,6 +75,9 @@ async def run_import(
         await _fail(job, FileRefusedError(refusals.FILE_MISSING), jobs=jobs, clock=clock)
     except ImportCancelledError:
         await jobs.cancelled(job, clock.now())
+    except ImportPostponedError as why:
+        _log.warning("import.postponed", uai=uai, import_id=str(job_id), error=str(why))
+        await jobs.postpone(job, clock.now())
     except asyncio.CancelledError:
         await asyncio.shield(jobs.give_back(job))
         raise
