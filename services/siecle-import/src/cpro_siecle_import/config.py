@@ -10,6 +10,7 @@ from cpro_platform.config import (
     KafkaSettings,
     ObjectStoreSettings,
     OidcSettings,
+    OperationsSettings,
     TelemetrySettings,
     TenantSettings,
     settings_of,
@@ -27,6 +28,7 @@ class Config(BaseSettings):
     object_store: ObjectStoreSettings
     oidc: OidcSettings
     http: HttpSettings = HttpSettings()
+    operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     match_secret: SecretStr = Field(min_length=32)

@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from cpro_platform import logs, tracing
-from cpro_platform.process import run_until_stopped, serve
+from cpro_platform.process import run_service, serve
 from cpro_siecle_import.bootstrap import NAME, Service, Work, prepare
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
@@ -46,12 +46,7 @@ def migrate() -> None:
 
 def _work(kind: Work) -> None:
     config = _configured()
-
-    async def work() -> None:
-        async with Service(config, work=kind) as service:
-            await service.background.wait()
-
-    run_until_stopped(work)
+    run_service(lambda: Service(config, work=kind), config.operations)
 
 
 def _configured() -> Config:
