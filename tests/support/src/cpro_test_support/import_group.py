@@ -2,6 +2,7 @@
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.partitioner import murmur2
 
 from cpro_contracts import topics
@@ -34,7 +35,10 @@ async def shares(config: Config, workers: int) -> list[frozenset[int]]:
 
 
 async def _assigned(admin: AIOKafkaAdminClient, group: str) -> list[frozenset[int]]:
-    (response,) = await admin.describe_consumer_groups([group])
+    try:
+        (response,) = await admin.describe_consumer_groups([group])
+    except GroupCoordinatorNotAvailableError:  # the very first group of a broker
+        return []
     (_, _, state, _, _, members, *_) = response.groups[0]
     if state != "Stable":
         return []

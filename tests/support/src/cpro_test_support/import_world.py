@@ -221,6 +221,9 @@ def environment_of(config: Config) -> dict[str, str]:
         "MATCH_SECRET": config.match_secret.get_secret_value(),
         "CONSUMER_GROUP": config.consumer_group,
         "CONSUMER_SESSION_SECONDS": str(config.consumer_session_seconds),
+        "CONSUMER_MAX_POLL_SECONDS": str(config.consumer_max_poll_seconds),
+        "ASK_AGAIN_SECONDS": str(config.ask_again_seconds),
+        "MAX_ATTEMPTS": str(config.max_attempts),
     }
     return {f"CPRO_SIECLE_IMPORT_{name}": value for name, value in values.items()}
 
