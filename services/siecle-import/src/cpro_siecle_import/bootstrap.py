@@ -28,6 +28,7 @@ from cpro_platform.transience import is_transient
 from cpro_siecle_import import handlers
 from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
+from cpro_siecle_import.adapters.measures import MeasuredJobs, TenantFindingCounts
 from cpro_siecle_import.adapters.packaging import ExpansionLimits
 from cpro_siecle_import.adapters.postgres import PostgresJobs
 from cpro_siecle_import.adapters.postponing import PostponingRosters
@@ -133,7 +134,7 @@ class Service:
             publisher=self._publisher,
             session_timeout_seconds=self.config.consumer_session_seconds,
             max_poll_seconds=self.config.consumer_max_poll_seconds,
-            jobs=self.jobs,
+            jobs=MeasuredJobs(self.jobs, self.metrics, TenantFindingCounts(self._tenants)),
             rosters=PostponingRosters(self.rosters),
             exports=self.exports,
             clock=self.clock,

@@ -106,17 +106,8 @@ class UploadStore(Protocol):
         """The keys of all uploads that were stored before, a page at a time. What is not an upload is left out."""
 
 
-class Jobs(Protocol):
-    """The service's own record of imports, and what it tells the rest of the world about them."""
-
-    async def open(self, job: Job, *, force: bool) -> Job:
-        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
-
-    async def find(self, uai: str, job_id: UUID) -> Job | None:
-        """A job of this school."""
-
-    async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
-        """The school's jobs, the newest first, starting after `before`."""
+class JobsAtWork(Protocol):
+    """The service's own record of imports, as far as it takes to carry one out."""
 
     async def claim(self, uai: str, job_id: UUID, now: datetime) -> Job | None:
         """Mark a queued or running job as running and count the attempt.
@@ -129,9 +120,6 @@ class Jobs(Protocol):
 
     async def postpone(self, job: Job, now: datetime) -> None:
         """The school can't be had now: the job is queued again, unless someone has asked to cancel it."""
-
-    async def ask_again(self, now: datetime) -> int:
-        """Ask for the first job of every school that has one put aside for long enough. Returns how many."""
 
     async def note_progress(self, job: Job, progress: Progress) -> bool:
         """Save how far it is. Returns whether to stop: someone asked to cancel, or the job was ended meanwhile."""
@@ -149,6 +137,22 @@ class Jobs(Protocol):
 
     async def cancelled(self, job: Job, now: datetime) -> None:
         """A running job gave up because someone asked for it."""
+
+
+class Jobs(JobsAtWork, Protocol):
+    """All of that record, and what it tells the rest of the world about them."""
+
+    async def open(self, job: Job, *, force: bool) -> Job:
+        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
+
+    async def find(self, uai: str, job_id: UUID) -> Job | None:
+        """A job of this school."""
+
+    async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
+        """The school's jobs, the newest first, starting after `before`."""
+
+    async def ask_again(self, now: datetime) -> int:
+        """Ask for the first job of every school that has one put aside for long enough. Returns how many."""
 
     async def confirm(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
         """Queue a waiting job again, confirmed; None if it is not waiting."""

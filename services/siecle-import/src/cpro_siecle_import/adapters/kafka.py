@@ -11,7 +11,7 @@ from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher
 from cpro_platform.readiness import Readiness
 from cpro_siecle_import.handlers import ImportRules, run_import
-from cpro_siecle_import.ports import Exports, Jobs, Rosters
+from cpro_siecle_import.ports import Exports, JobsAtWork, Rosters
 
 
 def import_worker(
@@ -21,7 +21,7 @@ def import_worker(
     publisher: EventPublisher,
     session_timeout_seconds: float,
     max_poll_seconds: float,
-    jobs: Jobs,
+    jobs: JobsAtWork,
     rosters: Rosters,
     exports: Exports,
     clock: Clock,

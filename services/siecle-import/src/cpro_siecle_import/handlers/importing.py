@@ -26,7 +26,7 @@ from cpro_siecle_import.errors import ImportCancelledError, ImportPostponedError
 from cpro_siecle_import.ports import (
     Applied,
     Exports,
-    Jobs,
+    JobsAtWork,
     Lines,
     Planned,
     Progress,
@@ -49,7 +49,7 @@ class ImportRules:
 
 
 async def run_import(
-    uai: str, job_id: UUID, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+    uai: str, job_id: UUID, *, jobs: JobsAtWork, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
 ) -> None:
     """Carry out an import that was asked for. Safe to repeat at any point: see the table above.
 
@@ -97,13 +97,13 @@ async def _is_applied(job: Job, rosters: Rosters) -> bool:
         return await work.applied(job.id) is not None
 
 
-async def _fail(job: Job, refused: FileRefusedError, *, jobs: Jobs, clock: Clock) -> None:
+async def _fail(job: Job, refused: FileRefusedError, *, jobs: JobsAtWork, clock: Clock) -> None:
     _log.info("import.refused", uai=job.uai, import_id=str(job.id), code=refused.code)
     await jobs.fail(job, refused.code, refused.detail, clock.now())
 
 
 async def _carry_out(
-    job: Job, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+    job: Job, *, jobs: JobsAtWork, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
 ) -> None:
     reporter = _Reporter(job, jobs)
     note: UUID | None = None
@@ -181,7 +181,7 @@ async def _publish(
     applied: Applied,
     note: UUID | None,
     *,
-    jobs: Jobs,
+    jobs: JobsAtWork,
     rosters: Rosters,
     clock: Clock,
     reporter: "_Reporter",
@@ -208,7 +208,7 @@ async def _publish(
 class _Reporter:
     """Saves how far an import is, not too often, and hears whether someone wants it to stop."""
 
-    def __init__(self, job: Job, jobs: Jobs) -> None:
+    def __init__(self, job: Job, jobs: JobsAtWork) -> None:
         self._job = job
         self._jobs = jobs
         self._lines: Lines | None = None
