@@ -49,6 +49,8 @@ class Progress:
     bytes_read: int
     bytes_expected: int
     pupils_read: int
+    pupils_per_second: float | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ VALUES (%(id)s, %(uai)s, %(mode)s, %(state)s, %(phase)s, %(file_sha256)s, %(file
 # it may have been applied the phase stays, and with it the refusal to cancel, until this attempt has looked.
 _CLAIM = f"""
 UPDATE import_job j SET state = 'running', ask_again_at = NULL, attempts = attempts + 1,
-    bytes_read = 0, pupils_read = 0,
+    bytes_read = 0, pupils_read = 0, pupils_per_second = NULL, seconds_left = NULL,
     phase = CASE WHEN phase IN {_MAY_BE_APPLIED} THEN phase ELSE 'reading' END,
     started_at = coalesce(started_at, %(now)s), revision = revision + 1
 WHERE uai = %(uai)s AND id = %(id)s AND state IN ('queued', 'running') AND NOT EXISTS (
@@ -84,7 +84,8 @@ WHERE uai = ANY(%s) AND state IN ('queued', 'running') ORDER BY uai, {_PLACE.for
 _PROGRESS = """
 UPDATE import_job SET phase = CASE WHEN cancel_requested_by IS NULL THEN %(phase)s ELSE phase END,
     bytes_read = %(bytes_read)s, bytes_expected = %(bytes_expected)s,
-    pupils_read = %(pupils_read)s, revision = revision + 1
+    pupils_read = %(pupils_read)s, pupils_per_second = %(pupils_per_second)s, seconds_left = %(seconds_left)s,
+    revision = revision + 1
 WHERE id = %(id)s AND state = 'running'
 RETURNING cancel_requested_by IS NOT NULL
 """

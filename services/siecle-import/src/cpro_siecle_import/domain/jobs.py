@@ -93,6 +93,8 @@ class Job:
     bytes_read: int = 0
     bytes_expected: int | None = None
     pupils_read: int = 0
+    pupils_per_second: float | None = None
+    seconds_left: float | None = None
     school_year: int | None = None
     exported_at: datetime | None = None
     reference_date: date | None = None

@@ -239,7 +239,7 @@ async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, serv
 
 
 def _shown(job: Job, service: Service) -> ImportOut:
-    return ImportOut.of(job, service.clock.now(), service.retention)
+    return ImportOut.of(job, service.retention)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -46,8 +46,10 @@ class ProgressOut(BaseModel):
     bytes_read: int
     bytes_expected: int | None
     pupils_read: int
-    pupils_per_second: float | None = None
-    seconds_left: float | None = Field(default=None, description="Estimation du temps de lecture restant")
+    pupils_per_second: float | None = Field(default=None, description="Rythme de la lecture, mesuré depuis son début")
+    seconds_left: float | None = Field(
+        default=None, description="Temps de lecture restant à ce rythme ; null hors de la lecture"
+    )
 
 
 class ReasonOut(BaseModel):
@@ -114,14 +116,14 @@ class ImportOut(BaseModel):
     upload_removed_at: AwareDatetime | None = Field(description="Le fichier est effacé ; les chiffres restent")
 
     @classmethod
-    def of(cls, job: Job, now: datetime, retention: Retention) -> Self:
+    def of(cls, job: Job, retention: Retention) -> Self:
         """What is answered for a job."""
         return cls(
             id=job.id,
             uai=job.uai,
             mode=job.mode,
             state=job.state,
-            progress=_progress(job, now),
+            progress=_progress(job),
             file_sha256=job.file_sha256,
             file_bytes=job.file_bytes,
             school_year=job.school_year,
@@ -193,20 +195,14 @@ class PupilChangeOut(BaseModel):
         return cls(**{name: getattr(stored, name) for name in cls.model_fields})
 
 
-def _progress(job: Job, now: datetime) -> ProgressOut:
-    rate = seconds_left = None
-    if job.state is State.RUNNING and job.started_at is not None and job.bytes_read:
-        seconds = max((now - job.started_at).total_seconds(), 0.001)
-        rate = round(job.pupils_read / seconds, 1)
-        unread = max((job.bytes_expected or job.bytes_read) - job.bytes_read, 0)
-        seconds_left = round(unread * seconds / job.bytes_read, 1)
+def _progress(job: Job) -> ProgressOut:
     return ProgressOut(
         phase=job.phase,
         bytes_read=job.bytes_read,
         bytes_expected=job.bytes_expected,
         pupils_read=job.pupils_read,
-        pupils_per_second=rate,
-        seconds_left=seconds_left,
+        pupils_per_second=None if job.pupils_per_second is None else round(job.pupils_per_second, 1),
+        seconds_left=None if job.seconds_left is None else round(job.seconds_left, 1),
     )
 
 

@@ -21,6 +21,7 @@ from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refuse_if_outdated, school_year_of
 from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
 from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase
+from cpro_siecle_import.domain.pace import Reading, pace
 from cpro_siecle_import.domain.refusals import FileRefusedError
 from cpro_siecle_import.errors import ImportCancelledError, ImportPostponedError, UploadMissingError
 from cpro_siecle_import.ports import (
@@ -212,11 +213,15 @@ class _Reporter:
         self._job = job
         self._jobs = jobs
         self._lines: Lines | None = None
+        self._first: Reading | None = None
+        self._latest: Reading | None = None
         self._last = float("-inf")
 
     def read(self, lines: Lines) -> None:
         """Note how far the reading is."""
         self._lines = lines
+        self._latest = Reading(asyncio.get_running_loop().time(), lines.bytes_read, lines.pupils_read)
+        self._first = self._first or self._latest
 
     async def report(self, phase: Phase, *, now_and_then: bool = False, stoppable: bool = True) -> None:
         """Save the progress.
@@ -229,11 +234,16 @@ class _Reporter:
             return
         self._last = now
         lines = self._lines
+        measured = None
+        if lines is not None and self._first is not None and self._latest is not None:
+            measured = pace(self._first, self._latest, lines.bytes_expected)
         progress = Progress(
             phase=phase,
             bytes_read=lines.bytes_read if lines else 0,
             bytes_expected=lines.bytes_expected if lines else self._job.file_bytes,
             pupils_read=lines.pupils_read if lines else 0,
+            pupils_per_second=measured.pupils_per_second if measured else None,
+            seconds_left=measured.seconds_left if measured and phase is Phase.READING else None,
         )
         asked_to_stop = await self._jobs.note_progress(self._job, progress)
         if asked_to_stop and stoppable:
