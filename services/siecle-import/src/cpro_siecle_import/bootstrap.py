@@ -102,6 +102,7 @@ class Service:
             self.clock,
             lock_timeout_seconds=config.lock_timeout_seconds,
         )
+        self.followers = handlers.Followers(self.jobs, interval_seconds=config.progress_interval_seconds)
         self.retention = _retention(config)
         self.rules = ImportRules(_guard_limits(config), config.max_attempts)
         self.readiness.add_probe("database", self._database.ping)
@@ -117,6 +118,7 @@ class Service:
             opening.push_async_callback(self._tenants.close)
             opening.push_async_callback(self._publisher.stop)
             opening.push_async_callback(self.background.stop)
+            opening.push_async_callback(self.followers.stop)
             self._start_work()
             self._opened = opening.pop_all()
         return self

@@ -145,10 +145,17 @@ class Jobs(JobsAtWork, Protocol):
     """All of that record, and what it tells the rest of the world about them."""
 
     async def open(self, job: Job, *, force: bool) -> Job:
-        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
+        """Enter a new job and ask for a worker; or the job that the same file of the same school already has.
+
+        Raises:
+            KeyReusedError: the job's idempotency key stands for another file.
+        """
 
     async def find(self, uai: str, job_id: UUID) -> Job | None:
         """A job of this school."""
+
+    async def find_all(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
+        """These jobs, of whatever school."""
 
     async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
         """The school's jobs, the newest first, starting after `before`."""

@@ -10,6 +10,7 @@ from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_siecle_import import errors
 from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase, State
+from cpro_siecle_import.errors import KeyReusedError
 from cpro_siecle_import.ports import Establishments, Jobs, UploadStore
 
 _log = get_logger(__name__)
@@ -22,6 +23,7 @@ async def receive_upload(
     mode: Mode,
     force: bool,
     by: str,
+    idempotency_key: str | None = None,
     establishments: Establishments,
     jobs: Jobs,
     uploads: UploadStore,
@@ -30,7 +32,7 @@ async def receive_upload(
     """Store an upload and ask for its import; or return the import that this very file already is.
 
     Raises:
-        RefusedError: nothing was sent, or the school has no database here.
+        RefusedError: nothing was sent, the school has no database here, or the key stands for another file.
     """
     if not await establishments.known(uai):
         raise RefusedError(
@@ -48,21 +50,30 @@ async def receive_upload(
             "The body of the request is empty; the pupil file (zip or XML) was expected.",
         )
     crash_points.reach("upload.kept")
-    job = await jobs.open(
-        Job(
-            id=job_id,
-            uai=uai,
-            mode=mode,
-            state=State.QUEUED,
-            phase=Phase.WAITING,
-            file_sha256=upload.sha256,
-            file_bytes=upload.size,
-            object_key=upload.object_key,
-            requested_by=by,
-            requested_at=clock.now(),
-        ),
-        force=force,
-    )
+    try:
+        job = await jobs.open(
+            Job(
+                id=job_id,
+                uai=uai,
+                mode=mode,
+                state=State.QUEUED,
+                phase=Phase.WAITING,
+                file_sha256=upload.sha256,
+                file_bytes=upload.size,
+                object_key=upload.object_key,
+                requested_by=by,
+                requested_at=clock.now(),
+                idempotency_key=idempotency_key,
+            ),
+            force=force,
+        )
+    except KeyReusedError:
+        await uploads.remove(upload.object_key)
+        raise RefusedError(
+            errors.IDEMPOTENCY_KEY_REUSED,
+            "Cette clé a déjà servi pour un autre fichier ou un autre mode ; prenez-en une pour chaque nouvel envoi.",
+            "This key was already used for another file or another mode; take a new one for a new upload.",
+        ) from None
     crash_points.reach("upload.entered")
     if job.id != job_id:
         await uploads.remove(upload.object_key)
