@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import fastapi.routing
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
@@ -89,7 +90,8 @@ async def test_who_comes_back_hears_only_what_is_new_and_is_sent_away_at_the_end
 async def test_a_waiting_follower_is_kept_alive_and_leaves_nothing_behind_when_it_goes(
     school: School, narrow: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)  # 15 s, too long for a test
+    assert vars(fastapi.routing)["_PING_INTERVAL"] == 15
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)  # too long for a test
     async with school.holding(HELD):
         import_id = (await school.upload(school.file(roster(3)))).json()["id"]
         follower = _Follower(school, import_id)
