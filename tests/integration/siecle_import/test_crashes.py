@@ -63,3 +63,20 @@ async def test_a_job_that_kills_every_worker_is_given_up_and_does_not_block_the_
 
     assert (given_up["state"], given_up["refusal"]["code"]) == ("failed", "processing_error")
     assert (next_one["state"], next_one["counts"]["created"]) == ("completed", 4)
+
+
+async def test_an_import_that_is_applied_is_never_given_up(
+    lone_school: School, config_without_worker: Config, worker: StartWorker
+) -> None:
+    asked = (await lone_school.upload(lone_school.file(list(generate_pupils(3, 1, school_year=YEAR))))).json()
+    limit = {"CPRO_SIECLE_IMPORT_MAX_ATTEMPTS": "1"}
+    assert await ended(worker(config_without_worker, CPRO_CRASH_AT="import.applied", **limit)) == -9
+
+    # Nobody can cancel it meanwhile: the pupils are there.
+    refused = await lone_school.client.post(f"/siecle-imports/{asked['id']}/cancel")
+    worker(config_without_worker, **limit)
+    done = await lone_school.rest(asked["id"])
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "import_not_cancellable")
+    assert (done["state"], done["counts"]["created"], done["refusal"]) == ("completed", 3, None)
+    assert (await lone_school.job(asked["id"]))["attempts"] == 2

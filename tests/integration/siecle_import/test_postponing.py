@@ -14,9 +14,14 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from cpro_platform.clock import SystemClock
+from cpro_platform.database import Database
+from cpro_platform.kafka import EventPublisher
 from cpro_siecle_import.bootstrap import Service, Work
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
+from cpro_tenant_db import directory
+from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_test_support.import_group import partition_of
 from cpro_test_support.import_world import YEAR, School, new_school, prepared_config
 from cpro_test_support.servers import Servers
@@ -207,3 +212,35 @@ async def test_jobs_put_aside_are_asked_for_once_however_many_relays_look(
         await school.client.post(f"/siecle-imports/{import_id}/cancel")
 
     assert sum(numbers) == 1
+
+
+async def test_leftovers_of_a_school_that_can_not_be_sent_keep_no_others_waiting(
+    neighbours: tuple[School, School], impatient: Config
+) -> None:
+    broken, other = neighbours
+    await other.imports(roster(2))
+    await other.rows("UPDATE outbox SET published_at = NULL")
+    await broken.rows(
+        "INSERT INTO outbox (topic, key, type, source, subject, occurred_at, payload)"
+        " VALUES ('cpro.pupil', 'too large for Kafka', 't', 's', 's', now(), to_jsonb(repeat('x', 2000000)))"
+    )
+    database = Database(impatient.database.conninfo, name="tests", max_connections=1)
+    publisher = EventPublisher(impatient.kafka.bootstrap_servers, client_id="tests")
+    async with directory.opened(impatient.tenants.directory_conninfo) as opened:
+        tenants = TenantConnections(opened, impatient.tenants.cluster_conninfos, application_name="tests")
+        await database.open()
+        async with database.begin() as tx:
+            for school in (broken, other):
+                await tx.execute(
+                    "INSERT INTO tenant_outbox_note (id, uai, noted_at) VALUES (%s, %s, now() - interval '1 minute')",
+                    (uuid4(), school.uai),
+                )
+
+        published = await TenantOutbox(database, tenants, publisher).publish_leftovers()
+
+        await publisher.stop()
+        await tenants.close()
+        await database.close()
+    assert published >= 2
+    assert await other.rows("SELECT 1 FROM outbox WHERE published_at IS NULL") == []
+    assert len(await broken.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")) == 1
