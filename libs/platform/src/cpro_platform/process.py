@@ -123,7 +123,11 @@ async def operations_port(
     listening = socket.create_server((operations.host, operations.port), backlog=64)
     app = FastAPI(openapi_url=None)
     app.include_router(operations_router(readiness, metrics))
-    server = _QuietServer(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off"))
+    # Its beginning and its end are not those of the process: only warnings are worth a line.
+    settings = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, server_header=False, lifespan="off"
+    )
+    server = _QuietServer(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="operations")
     try:
         yield int(listening.getsockname()[1])
