@@ -2,11 +2,16 @@
 
 import asyncio
 import random
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from cpro_siecle_import import handlers
+from cpro_siecle_import.bootstrap import Service, Work
+from cpro_siecle_import.config import Config
 from cpro_test_support.import_world import YEAR, School
 from cpro_test_support.siecle_samples import SamplePupil, generate_pupils
 from cpro_test_support.transfers import eventually
@@ -107,3 +112,27 @@ async def test_an_import_that_is_confirmed_twice_and_cancelled_at_once_has_one_o
         assert ended["state"] == ("cancelled" if cancelled.status_code == 202 else "completed")
         applied = applied if cancelled.status_code == 202 else pupils
         assert len(await school.pupils()) == len(applied)
+
+
+async def test_an_attempt_that_is_abandoned_does_not_count_and_the_next_carries_on(
+    config_without_worker: Config, lone_school: School
+) -> None:
+    """As when a worker is told to stop, and the import takes longer than it may wait."""
+    import_id = await asked(lone_school, roster(5))
+    async with Service(config_without_worker, work=Work.NOTHING) as service:
+        carry_out = partial(
+            handlers.run_import, lone_school.uai, UUID(import_id), jobs=service.jobs, rosters=service.rosters,
+            exports=service.exports, clock=service.clock, rules=service.rules,
+        )  # fmt: skip
+        async with lone_school.holding("LOCK TABLE pupil IN ROW EXCLUSIVE MODE"):
+            attempt = asyncio.create_task(carry_out())
+            await reaches(lone_school, import_id, "comparing")
+            attempt.cancel()
+            await asyncio.wait({attempt})
+            abandoned = await lone_school.job(import_id)
+
+        await carry_out()
+
+    done = await lone_school.job(import_id)
+    assert (attempt.cancelled(), abandoned["state"], abandoned["attempts"]) == (True, "running", 0)
+    assert (done["state"], done["attempts"]) == ("completed", 1)
