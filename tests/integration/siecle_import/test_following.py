@@ -87,6 +87,27 @@ async def test_who_comes_back_hears_only_what_is_new_and_is_sent_away_at_the_end
     assert events(nonsense.text)[-1][1]["state"] == "completed"
 
 
+async def test_who_has_seen_the_present_is_not_told_it_again(school: School, narrow: Service) -> None:
+    async with client_of(school, narrow) as client:
+        async with school.holding(HELD):
+            import_id = (await school.upload(school.file(roster(3)))).json()["id"]
+            await eventually(lambda: _compares(school, import_id))
+            seen = str((await school.job(import_id))["revision"])
+            path = f"/siecle-imports/{import_id}/events"
+            anew = asyncio.create_task(client.get(path, timeout=30))
+            again = asyncio.create_task(client.get(path, headers={"Last-Event-ID": seen}, timeout=30))
+            await eventually(lambda: _follow(narrow, 2))
+        told = [[event_id for event_id, _ in events(answer.text)] for answer in await asyncio.gather(anew, again)]
+
+    assert told[0][0] == seen
+    assert seen not in told[1]
+    assert told[0][1:] == told[1]
+
+
+async def _compares(school: School, import_id: str) -> bool | None:
+    return (await school.job(import_id))["phase"] == "comparing" or None
+
+
 async def test_a_waiting_follower_is_kept_alive_and_leaves_nothing_behind_when_it_goes(
     school: School, narrow: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
@@ -37,18 +38,24 @@ async def is_ready(client: httpx.AsyncClient) -> bool | None:
         return None
 
 
-@pytest.mark.parametrize("command", ["relay", "sweep"])
-async def test_a_process_says_that_it_is_ready_and_ends_in_good_order(
-    command: str, config_without_worker: Config, process: StartProcess, operations: httpx.AsyncClient
+async def test_a_relay_and_a_sweep_say_that_they_are_ready_and_end_in_good_order(
+    config_without_worker: Config, process: StartProcess
 ) -> None:
-    started = process(command, config_without_worker, **port_of(operations))
+    ports = dict(zip(("relay", "sweep"), free_ports(2), strict=True))
+    started = [
+        process(command, config_without_worker, CPRO_SIECLE_IMPORT_OPERATIONS__PORT=str(port))
+        for command, port in ports.items()
+    ]
 
-    await eventually(lambda: is_ready(operations))
-    live, counted = await operations.get("/livez"), await operations.get("/metrics")
-    started.terminate()
+    for port in ports.values():
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await eventually(partial(is_ready, client))
+            answers = [(await client.get(path)).status_code for path in ("/livez", "/metrics")]
+            assert answers == [200, 200]
+    for each in started:
+        each.terminate()
 
-    assert (live.status_code, counted.status_code) == (200, 200)
-    assert await asyncio.to_thread(started.wait) == 0
+    assert [await asyncio.to_thread(each.wait) for each in started] == [0, 0]
 
 
 async def test_a_worker_counts_what_it_did_and_names_nobody(
