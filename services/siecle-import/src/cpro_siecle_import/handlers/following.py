@@ -80,11 +80,11 @@ class Followers:
             await asyncio.sleep(self._interval_seconds)
             try:
                 found = await self._jobs.find_all(list(self._followed))
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                # Those who follow wait on; their connection is kept alive meanwhile.
-                _log.warning("followers.waiting", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - those who follow wait on; their connection is kept alive
+                if is_transient(error):
+                    _log.warning("followers.waiting", error=type(error).__name__)
+                else:
+                    _log.exception("followers.broke")
                 continue
             for job in found:
                 if job.id in self._followed:
