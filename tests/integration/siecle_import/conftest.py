@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
 from cpro_test_support.import_world import School, environment_of, new_school, prepared_config
 from cpro_test_support.servers import Servers
+
+StartProcess = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +45,13 @@ async def other_school(config: Config, transport: httpx.ASGITransport, servers: 
 
 
 @pytest.fixture
-def worker(config: Config) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    """Starts `cpro-siecle-import worker` as a process; those still alive at the end are killed."""
+def process(config: Config) -> Iterator[StartProcess]:
+    """Starts `cpro-siecle-import <command>` as a process; those still alive at the end are killed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(of: Config = config, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(command: str, of: Config = config, **environment: str) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            [sys.executable, "-c", "from cpro_siecle_import.entrypoints.cli import app; app()", "worker"],
+            [sys.executable, "-c", "from cpro_siecle_import.entrypoints.cli import app; app()", command],
             env={**os.environ, **environment_of(of), **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -57,9 +60,15 @@ def worker(config: Config) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]
         return process
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+@pytest.fixture
+def worker(process: StartProcess) -> StartProcess:
+    """Starts `cpro-siecle-import worker` as a process."""
+    return partial(process, "worker")
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +82,12 @@ async def api_only(config_without_worker: Config) -> AsyncIterator[httpx.ASGITra
     app = create(Service(config_without_worker, work=Work.RELAY))
     async with LifespanManager(app):
         yield httpx.ASGITransport(app)
+
+
+@pytest.fixture
+async def lone_school(
+    config_without_worker: Config, api_only: httpx.ASGITransport, servers: Servers
+) -> AsyncIterator[School]:
+    """A school of the installation whose workers are processes of their own."""
+    async with new_school(config_without_worker, api_only, servers) as school:
+        yield school

@@ -2,26 +2,16 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import httpx
 import pytest
 
 from cpro_siecle_import.config import Config
-from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, new_school, pupil_events
+from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, pupil_events
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import generate_pupils
 
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-async def crashing_school(
-    config_without_worker: Config, api_only: httpx.ASGITransport, servers: Servers
-) -> AsyncIterator[School]:
-    """A school of the installation whose workers are processes of their own."""
-    async with new_school(config_without_worker, api_only, servers) as school:
-        yield school
 
 
 async def ended(process: "subprocess.Popen[bytes]") -> int:
@@ -34,9 +24,9 @@ async def ended(process: "subprocess.Popen[bytes]") -> int:
     ["import.claimed", "import.parsed", "import.applied", "outbox.published", "import.published", "consumer.handled"],
 )
 async def test_an_import_killed_at_any_point_ends_as_if_nothing_had_happened(
-    point: str, crashing_school: School, config_without_worker: Config, worker: StartWorker, servers: Servers
+    point: str, lone_school: School, config_without_worker: Config, worker: StartWorker, servers: Servers
 ) -> None:
-    school = crashing_school
+    school = lone_school
     pupils = list(generate_pupils(40, 1, school_year=YEAR))
     victim = worker(config_without_worker, CPRO_CRASH_AT=point)
     asked = (await school.upload(school.file(pupils))).json()
@@ -60,9 +50,9 @@ async def test_an_import_killed_at_any_point_ends_as_if_nothing_had_happened(
 
 
 async def test_a_job_that_kills_every_worker_is_given_up_and_does_not_block_the_next(
-    crashing_school: School, config_without_worker: Config, worker: StartWorker
+    lone_school: School, config_without_worker: Config, worker: StartWorker
 ) -> None:
-    school = crashing_school
+    school = lone_school
     asked = (await school.upload(school.file(list(generate_pupils(3, 1, school_year=YEAR))))).json()
     for _ in range(2):
         assert await ended(worker(config_without_worker, CPRO_CRASH_AT="import.claimed")) == -9
@@ -73,3 +63,20 @@ async def test_a_job_that_kills_every_worker_is_given_up_and_does_not_block_the_
 
     assert (given_up["state"], given_up["refusal"]["code"]) == ("failed", "processing_error")
     assert (next_one["state"], next_one["counts"]["created"]) == ("completed", 4)
+
+
+async def test_an_import_that_is_applied_is_never_given_up(
+    lone_school: School, config_without_worker: Config, worker: StartWorker
+) -> None:
+    asked = (await lone_school.upload(lone_school.file(list(generate_pupils(3, 1, school_year=YEAR))))).json()
+    limit = {"CPRO_SIECLE_IMPORT_MAX_ATTEMPTS": "1"}
+    assert await ended(worker(config_without_worker, CPRO_CRASH_AT="import.applied", **limit)) == -9
+
+    # Nobody can cancel it meanwhile: the pupils are there.
+    refused = await lone_school.client.post(f"/siecle-imports/{asked['id']}/cancel")
+    worker(config_without_worker, **limit)
+    done = await lone_school.rest(asked["id"])
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "import_not_cancellable")
+    assert (done["state"], done["counts"]["created"], done["refusal"]) == ("completed", 3, None)
+    assert (await lone_school.job(asked["id"]))["attempts"] == 2

@@ -105,6 +105,7 @@ WITH_A_PAST: dict[str, tuple[str, Scenario]] = {
     "a-file-that-does-not-say-its-year": ("other_school_year", a_file_that_does_not_say_its_year),
 }
 IN_A_TEST_OF_THEIR_OWN = {
+    "confirmation_expired": "test_retention.py::test_a_confirmation_that_never_came_ends_the_import_with_its_reason",
     "establishment_unknown": "test_every_code.py::test_an_upload_or_a_school_that_is_gone_when_its_turn_comes_is_told",
     "file_missing": "test_every_code.py::test_an_upload_or_a_school_that_is_gone_when_its_turn_comes_is_told",
     "ine_held_by_another": "test_every_code.py::test_an_ine_that_another_pupil_holds_is_told_with_both_to_check",

@@ -26,7 +26,13 @@ NOTORIOUS = {
     "bomb/pupils",
 }
 WHAT_TO_DO = ("Refaites", "Déposez", "déposez", "Vérifiez")
-NOT_OF_THE_FILE = {"export_outdated", "establishment_unknown", "file_missing", "processing_error"}
+NOT_OF_THE_FILE = {
+    "confirmation_expired",
+    "export_outdated",
+    "establishment_unknown",
+    "file_missing",
+    "processing_error",
+}
 
 
 def representatives(school: School) -> list[tuple[HostileFile, bytes]]:

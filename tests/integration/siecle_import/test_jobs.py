@@ -1,5 +1,8 @@
 """The life of an import: refusals, stops, confirmation, repetition, lists, progress."""
 
+import asyncio
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -201,6 +204,30 @@ async def test_the_same_file_is_the_same_import_unless_forced(school: School) ->
     assert (await school.rest(forced.json()["id"]))["counts"]["unchanged"] == 3
 
 
+async def test_a_forced_upload_that_is_repeated_under_its_key_is_one_import(school: School) -> None:
+    file = school.file(roster(3))
+    first = await school.imports(file)
+    key = {"Idempotency-Key": "button-1"}
+
+    async def forced(content: bytes, headers: dict[str, str], **query: Any) -> Any:
+        return await school.client.post(
+            "/siecle-imports", content=content, params={"force": True, **query}, headers=headers
+        )
+
+    answers = [*await asyncio.gather(*(forced(file, key) for _ in range(3))), await forced(file, key)]
+    other_file, other_mode = await forced(school.file(roster(4)), key), await forced(file, key, mode="preview")
+    next_button = await forced(file, {"Idempotency-Key": "button-2"})
+
+    ids = {answer.json()["id"] for answer in answers}
+    assert len(ids) == 1
+    assert first["id"] not in ids
+    assert [(answer.status_code, answer.json()["code"]) for answer in (other_file, other_mode)] == [
+        (422, "idempotency_key_reused")
+    ] * 2
+    assert next_button.json()["id"] not in {first["id"], *ids}
+    assert len((await school.client.get("/siecle-imports")).json()["items"]) == 3
+
+
 async def test_a_refused_file_is_refused_once_but_one_from_the_future_is_looked_at_again(school: School) -> None:
     future = school.file(roster(3), exported_at=SystemClock().now() + timedelta(days=1))
 
@@ -278,6 +305,27 @@ async def test_the_rejections_open_in_a_spreadsheet_and_hold_no_formula(school: 
     assert len(lines) == 2
 
 
+async def test_ten_thousand_rejections_are_one_table_that_is_sent_as_it_is_read(school: School) -> None:
+    done = await school.imports(roster(1))
+    await school.rows(
+        """
+        INSERT INTO siecle_import_finding (import_id, ordinal, severity, code, line, family_name, created_at)
+        SELECT %s, n, 'rejection', 'family_name_missing', n, 'a;"b"' || chr(10) || '=1+1', now()
+        FROM generate_series(1, 10000) AS n
+        """,
+        done["id"],
+    )
+
+    answer = await school.client.get(f"/siecle-imports/{done['id']}/rejections", headers={"Accept": "text/csv"})
+
+    rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""), delimiter=";"))
+    disposition = answer.headers["content-disposition"]
+    assert disposition == f'attachment; filename="rejets-{school.uai}-{done["id"]}.csv"'
+    assert "content-length" not in answer.headers
+    assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 10_001)]
+    assert {row[3] for row in rows[1:]} == {'a;"b"\n=1+1'}
+
+
 async def test_the_progress_is_told_until_the_import_is_at_rest(school: School) -> None:
     started = (await school.upload(school.file(roster(1_500)))).json()
     told: list[dict[str, Any]] = []
@@ -290,6 +338,7 @@ async def test_the_progress_is_told_until_the_import_is_at_rest(school: School) 
 
     assert told[-1]["state"] == "completed"
     assert told[-1]["progress"]["pupils_read"] == 1_500
+    assert told[-1]["progress"]["seconds_left"] is None
     assert {event["id"] for event in told} == {started["id"]}
 
 

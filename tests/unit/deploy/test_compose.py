@@ -25,6 +25,7 @@ CONFIG_OF = {
     "cpro-transfer": "cpro_transfer.config",
     "cpro-tenants": "cpro_tenant_db.cli",
 }
+_NO_WORK = {"api", "migrate"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
 
 Json = dict[str, Any]
@@ -149,6 +150,15 @@ def test_every_api_is_asked_whether_it_is_ready_and_listens_for_others(name: str
     assert (
         service["environment"][next(key for key in service["environment"] if key.endswith("HTTP__HOST"))] == "0.0.0.0"
     )
+
+
+@pytest.mark.parametrize("name", [name for name, service in OURS.items() if service["command"][1] not in _NO_WORK])
+def test_every_process_that_only_works_is_asked_whether_it_is_ready_and_is_not_seen_from_outside(name: str) -> None:
+    service = OURS[name]
+    (port,) = (value for key, value in service["environment"].items() if key.endswith("OPERATIONS__PORT"))
+
+    assert f":{port}/readyz" in service["healthcheck"]["test"][-1]
+    assert "ports" not in service
 
 
 def test_no_two_services_want_the_same_port() -> None:

@@ -88,6 +88,13 @@ class HttpSettings(_Piece):
     shutdown_seconds: int = Field(default=20, gt=0)
 
 
+class OperationsSettings(_Piece):
+    """Where a process that serves no API answers `/livez`, `/readyz` and `/metrics`. Without a port it does not."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
+
+
 class TelemetrySettings(_Piece):
     """Logs: level, and JSON (for a collector) or text (for a terminal)."""
 

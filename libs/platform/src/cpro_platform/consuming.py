@@ -140,6 +140,7 @@ class Consumer:
         )
 
     async def _join_group(self, consumer: AIOKafkaConsumer) -> None:
+        self._readiness.not_ready(self._group, "connecting")
         consumer.subscribe(self._topics, listener=_Rebalance(self._let_go))
         for delay in backoff(longest_seconds=10):
             try:

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import BinaryIO, Protocol, TypeVar
 
 import urllib3
 from minio import Minio
 from minio.commonconfig import CopySource
+from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
@@ -58,6 +61,11 @@ class StoredObject:
     size: int
     etag: str
     content_type: str | None = None
+    modified_at: datetime | None = None
+
+    def is_older_than(self, instant: datetime) -> bool:
+        """Whether it was stored before, by the store's clock. What the store does not say of is not old."""
+        return self.modified_at is not None and self.modified_at < instant
 
 
 class ObjectStore:
@@ -196,6 +204,12 @@ class ObjectStore:
         """Every object whose key starts with `prefix`, in key order. Held in memory: not for a whole bucket."""
         return await self._run(partial(self._list, prefix))
 
+    async def pages(self, prefix: str = "", *, objects_a_page: int = 1_000) -> AsyncIterator[Sequence[StoredObject]]:
+        """The same, a page at a time: for a bucket of any size."""
+        found = iter(self._client.list_objects(self.bucket, prefix=prefix, recursive=True))
+        while page := await self._run(lambda: [_described(entry) for entry in islice(found, objects_a_page)]):
+            yield page
+
     async def _run(self, work: Callable[[], Result], key: str = "") -> Result:
         def translated() -> Result:
             with _translated(key):
@@ -242,7 +256,11 @@ class ObjectStore:
 
     def _list(self, prefix: str) -> Sequence[StoredObject]:
         found = self._client.list_objects(self.bucket, prefix=prefix, recursive=True)
-        return [StoredObject(entry.object_name or "", entry.size or 0, entry.etag or "") for entry in found]
+        return [_described(entry) for entry in found]
+
+
+def _described(entry: Object) -> StoredObject:
+    return StoredObject(entry.object_name or "", entry.size or 0, entry.etag or "", modified_at=entry.last_modified)
 
 
 class _ResponseReader:

@@ -2,15 +2,20 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Protocol
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from cpro_platform.config import HttpSettings
+from cpro_platform.config import HttpSettings, OperationsSettings
+from cpro_platform.http import operations_router
 from cpro_platform.logs import get_logger
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 
 _log = get_logger(__name__)
@@ -58,6 +63,22 @@ class Background:
         self._died.set()
 
 
+class Working(Protocol):
+    """A service at work, as a process without an API of its own sees it."""
+
+    @property
+    def background(self) -> Background:
+        """Its tasks."""
+
+    @property
+    def readiness(self) -> Readiness:
+        """What it waits for."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it counts."""
+
+
 def serve(app: ASGIApp, http: HttpSettings) -> None:
     """Serve until SIGTERM or SIGINT, letting requests under way finish for `shutdown_seconds`."""
     uvicorn.run(
@@ -71,6 +92,57 @@ def serve(app: ASGIApp, http: HttpSettings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=http.shutdown_seconds,
     )
+
+
+def run_service(
+    open_service: Callable[[], AbstractAsyncContextManager[Working]], operations: OperationsSettings
+) -> None:
+    """Let a service work until SIGTERM or SIGINT, answering those who operate it where `operations` says so.
+
+    Raises:
+        BackgroundDiedError: a task of it died.
+        OSError: the port is taken.
+    """
+
+    async def until_stopped() -> None:
+        async with open_service() as service, operations_port(operations, service.readiness, service.metrics):
+            await service.background.wait()
+
+    run_until_stopped(until_stopped)
+
+
+@asynccontextmanager
+async def operations_port(
+    operations: OperationsSettings, readiness: Readiness, metrics: Metrics
+) -> AsyncIterator[int | None]:
+    """`/livez`, `/readyz` and `/metrics` while the block runs. Yields the port; None where none is wanted."""
+    if operations.port is None:
+        yield None
+        return
+    # Bound here, so that a port that is taken ends the start and not a task.
+    listening = socket.create_server((operations.host, operations.port), backlog=64)
+    app = FastAPI(openapi_url=None)
+    app.include_router(operations_router(readiness, metrics))
+    # Its beginning and its end are not those of the process: only warnings are worth a line.
+    settings = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, server_header=False, lifespan="off"
+    )
+    server = _QuietServer(settings)
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="operations")
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.should_exit = server.force_exit = True
+        await serving
+        listening.close()
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the signals to the process, which has work to finish before this port closes."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def run_until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -93,11 +93,11 @@ class TenantOutbox:
                 published += await self._publish_pending(uai)
             except TenantUnknownError:
                 self._log.warning("tenant_outbox.note_of_unknown_tenant", uai=uai)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                # One database that is away keeps no other waiting.
-                self._log.warning("tenant_outbox.left_for_later", uai=uai, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - one that is away, or broken, keeps no other waiting
+                if is_transient(error):
+                    self._log.warning("tenant_outbox.left_for_later", uai=uai, error=type(error).__name__)
+                else:
+                    self._log.exception("tenant_outbox.broke", uai=uai)
                 continue
             if abandoned:
                 await self._take_away(note)

@@ -8,6 +8,7 @@ from cpro_platform.config import (
     HttpSettings,
     ObjectStoreSettings,
     OidcSettings,
+    OperationsSettings,
     TelemetrySettings,
     settings_of,
 )
@@ -34,4 +35,5 @@ class Config(BaseSettings):
     decoder: DecoderSettings = DecoderSettings()
     sweep_interval_seconds: float = Field(default=60.0, gt=0)
     http: HttpSettings = HttpSettings()
+    operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

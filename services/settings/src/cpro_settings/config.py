@@ -7,6 +7,7 @@ from cpro_platform.config import (
     HttpSettings,
     KafkaSettings,
     OidcSettings,
+    OperationsSettings,
     TelemetrySettings,
     TenantSettings,
     settings_of,
@@ -23,4 +24,5 @@ class Config(BaseSettings):
     kafka: KafkaSettings
     oidc: OidcSettings
     http: HttpSettings = HttpSettings()
+    operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -1,7 +1,10 @@
 """Builds and wires the service. The only place that reads its configuration."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import timedelta
 from enum import Flag, auto
 from pathlib import Path
 from types import TracebackType
@@ -15,19 +18,25 @@ from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.database import Database, create_database
 from cpro_platform.kafka import EventPublisher, ensure_topics
+from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.object_store import ObjectStore
 from cpro_platform.outbox import Relay
 from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
+from cpro_platform.transience import is_transient
+from cpro_siecle_import import handlers
 from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
+from cpro_siecle_import.adapters.measures import MeasuredJobs, TenantFindingCounts
 from cpro_siecle_import.adapters.packaging import ExpansionLimits
 from cpro_siecle_import.adapters.postgres import PostgresJobs
+from cpro_siecle_import.adapters.postponing import PostponingRosters
 from cpro_siecle_import.adapters.roster import DirectoryEstablishments, TenantRosters
 from cpro_siecle_import.adapters.uploads import S3Uploads
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.guard import GuardLimits
+from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.handlers import ImportRules
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
@@ -35,6 +44,7 @@ from cpro_tenant_db.tenant_outbox import TenantOutbox
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-siecle-import"
+_log = get_logger(__name__)
 _TOPICS = (topics.SIECLE_IMPORT_JOBS, topics.SIECLE_IMPORT, topics.PUPIL)
 
 
@@ -44,7 +54,8 @@ class Work(Flag):
     NOTHING = 0
     IMPORT = auto()
     RELAY = auto()
-    ALL = IMPORT | RELAY
+    SWEEP = auto()
+    ALL = IMPORT | RELAY | SWEEP
 
 
 class Service:
@@ -79,7 +90,9 @@ class Service:
         )
         self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
         self.establishments = DirectoryEstablishments(directory)
-        self.jobs = PostgresJobs(self._database, self.clock)
+        self.jobs = PostgresJobs(
+            self._database, self.clock, ask_again_after=timedelta(seconds=config.ask_again_seconds)
+        )
         self.uploads = S3Uploads(self._store)
         self.exports = StoredExports(self.uploads, _expansion_limits(config), config.secret)
         self.rosters = TenantRosters(
@@ -87,6 +100,8 @@ class Service:
             self._tenant_outbox,
             lock_timeout_seconds=config.lock_timeout_seconds,
         )
+        self.followers = handlers.Followers(self.jobs, interval_seconds=config.progress_interval_seconds)
+        self.retention = _retention(config)
         self.rules = ImportRules(_guard_limits(config), config.max_attempts)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
@@ -101,6 +116,7 @@ class Service:
             opening.push_async_callback(self._tenants.close)
             opening.push_async_callback(self._publisher.stop)
             opening.push_async_callback(self.background.stop)
+            opening.push_async_callback(self.followers.stop)
             self._start_work()
             self._opened = opening.pop_all()
         return self
@@ -117,8 +133,9 @@ class Service:
             group=self.config.consumer_group,
             publisher=self._publisher,
             session_timeout_seconds=self.config.consumer_session_seconds,
-            jobs=self.jobs,
-            rosters=self.rosters,
+            max_poll_seconds=self.config.consumer_max_poll_seconds,
+            jobs=MeasuredJobs(self.jobs, self.metrics, TenantFindingCounts(self._tenants)),
+            rosters=PostponingRosters(self.rosters),
             exports=self.exports,
             clock=self.clock,
             rules=self.rules,
@@ -130,12 +147,49 @@ class Service:
         """Publish this service's own outbox until cancelled."""
         await Relay(self._database, self._publisher, self.readiness).run()
 
+    async def run_ask_again(self) -> None:
+        """Ask again for imports that were put aside, until cancelled."""
+
+        async def ask() -> None:
+            asked = await self.jobs.ask_again(self.clock.now())
+            if asked:
+                _log.info("import.asked_again", imports=asked)
+
+        await _regularly(ask, self.config.ask_again_seconds / 4, waiting="import.ask_again_waiting")
+
+    async def run_sweep(self) -> None:
+        """Let go of files until cancelled."""
+
+        async def sweep() -> None:
+            swept = await handlers.sweep(
+                jobs=self.jobs, uploads=self.uploads, clock=self.clock, retention=self.retention
+            )
+            if swept:
+                _log.info("upload.swept", **asdict(swept))
+
+        await _regularly(sweep, self.config.sweep_interval_seconds, waiting="upload.sweep_waiting")
+
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
             self.background.start("relay", self.run_relay)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
+            self.background.start("ask-again", self.run_ask_again)
         if Work.IMPORT in self._work:
             self.background.start("worker", self.run_worker)
+        if Work.SWEEP in self._work:
+            self.background.start("sweep", self.run_sweep)
+
+
+async def _regularly(work: Callable[[], Awaitable[None]], interval_seconds: float, *, waiting: str) -> None:
+    """At the start and then at each interval. A dependency that is away is waited for until the next turn."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning(waiting, error=type(error).__name__)
+        await asyncio.sleep(interval_seconds)
 
 
 async def prepare(config: Config) -> None:
@@ -156,6 +210,13 @@ async def prepare(config: Config) -> None:
 
 def _expansion_limits(config: Config) -> ExpansionLimits:
     return ExpansionLimits(max_xml_bytes=config.max_xml_bytes, max_ratio=config.max_expansion_ratio)
+
+
+def _retention(config: Config) -> Retention:
+    return Retention(
+        uploads=timedelta(days=config.uploads_kept_days),
+        unclaimed=timedelta(seconds=config.unclaimed_uploads_kept_seconds),
+    )
 
 
 def _guard_limits(config: Config) -> GuardLimits:

@@ -10,6 +10,7 @@ from cpro_platform.config import (
     KafkaSettings,
     ObjectStoreSettings,
     OidcSettings,
+    OperationsSettings,
     TelemetrySettings,
     TenantSettings,
     settings_of,
@@ -27,6 +28,7 @@ class Config(BaseSettings):
     object_store: ObjectStoreSettings
     oidc: OidcSettings
     http: HttpSettings = HttpSettings()
+    operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     match_secret: SecretStr = Field(min_length=32)
@@ -42,12 +44,22 @@ class Config(BaseSettings):
     guard_present_share: float = Field(default=0.50, ge=0, le=1)
     guard_at_least_pupils: int = Field(default=5, gt=0)
 
+    uploads_kept_days: int = Field(default=30, gt=0)
+    """After so many days the file of an import that is over is removed. Its figures stay."""
+    unclaimed_uploads_kept_seconds: float = Field(default=3600, gt=0)
+    """After so long a file that became no import is removed: its process died. Longer than the clocks differ."""
+    sweep_interval_seconds: float = Field(default=3600, gt=0)
+
     max_attempts: int = Field(default=5, gt=0)
     """After so many deaths of its worker a job is given up."""
     lock_timeout_seconds: float = Field(default=30, gt=0)
-    """How long an import waits for another one of the same school, or for writers of its pupils, before it retries."""
+    """How long an import waits for another of its school, or for writers of its pupils, before other schools go on."""
+    ask_again_seconds: float = Field(default=30, gt=0)
+    """After so long an import is tried again that was put aside because its school could not be had."""
     consumer_group: str = "cpro-siecle-import"
     consumer_session_seconds: float = Field(default=30, gt=0)
+    consumer_max_poll_seconds: float = Field(default=300, gt=0)
+    """After so long without a sign of life from its loop a worker loses its partitions. An import may take longer."""
     progress_interval_seconds: float = Field(default=0.5, gt=0)
     """How often the progress stream looks."""
 

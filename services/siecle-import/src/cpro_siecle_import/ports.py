@@ -49,6 +49,8 @@ class Progress:
     bytes_read: int
     bytes_expected: int
     pupils_read: int
+    pupils_per_second: float | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +101,35 @@ class UploadStore(Protocol):
     async def remove(self, object_key: str) -> None:
         """Forget an upload. Removing what is not there is no error."""
 
+    async def remove_many(self, object_keys: Sequence[str]) -> None:
+        """Forget uploads. Removing what is not there is no error."""
 
-class Jobs(Protocol):
-    """The service's own record of imports, and what it tells the rest of the world about them."""
+    def stored_before(self, instant: datetime) -> AsyncIterator[Sequence[str]]:
+        """The keys of all uploads that were stored before, a page at a time. What is not an upload is left out."""
 
-    async def open(self, job: Job, *, force: bool) -> Job:
-        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
 
-    async def find(self, uai: str, job_id: UUID) -> Job | None:
-        """A job of this school."""
-
-    async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
-        """The school's jobs, the newest first, starting after `before`."""
+class JobsAtWork(Protocol):
+    """The service's own record of imports, as far as it takes to carry one out."""
 
     async def claim(self, uai: str, job_id: UUID, now: datetime) -> Job | None:
-        """Mark a queued or running job as running and count the attempt; None where there is nothing to run."""
+        """Mark a queued or running job as running and count the attempt.
+
+        None where there is nothing to run, or where an earlier job of the school is not over: this one waits in line.
+        """
 
     async def give_back(self, job: Job) -> None:
         """The attempt failed for a reason outside the job: it does not count."""
 
+    async def postpone(self, job: Job, now: datetime) -> None:
+        """The school can't be had now: the job is queued again, unless someone has asked to cancel it."""
+
     async def note_progress(self, job: Job, progress: Progress) -> bool:
-        """Save how far it is. Returns whether someone asked to cancel."""
+        """Save how far it is. Returns whether to stop: someone asked to cancel, or the job was ended meanwhile."""
 
     async def stop(
         self, job: Job, export: Export, school_year: int, planned: Planned, reasons: Sequence[StopReason]
     ) -> None:
-        """The job waits for a confirmation of this plan."""
+        """The job waits for a confirmation of this plan, or is over if someone has asked to cancel."""
 
     async def complete(self, job: Job, applied: Applied, now: datetime) -> None:
         """The job is done and its events are out. Repeating it changes nothing."""
@@ -135,11 +140,46 @@ class Jobs(Protocol):
     async def cancelled(self, job: Job, now: datetime) -> None:
         """A running job gave up because someone asked for it."""
 
+
+class Jobs(JobsAtWork, Protocol):
+    """All of that record, and what it tells the rest of the world about them."""
+
+    async def open(self, job: Job, *, force: bool) -> Job:
+        """Enter a new job and ask for a worker; or the job that the same file of the same school already has.
+
+        Raises:
+            KeyReusedError: the job's idempotency key stands for another file.
+        """
+
+    async def find(self, uai: str, job_id: UUID) -> Job | None:
+        """A job of this school."""
+
+    async def find_all(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
+        """These jobs, of whatever school."""
+
+    async def page(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
+        """The school's jobs, the newest first, starting after `before`."""
+
+    async def ask_again(self, now: datetime) -> int:
+        """Ask for the first job of every school that has one put aside for long enough. Returns how many."""
+
     async def confirm(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
         """Queue a waiting job again, confirmed; None if it is not waiting."""
 
     async def cancel(self, uai: str, job_id: UUID, by: str, now: datetime) -> Job | None:
-        """Cancel a job that is not running, or ask a running one to stop; None if it is over."""
+        """Cancel a job that is not running, or ask a running one to stop; None if it is over or may be applied."""
+
+    async def expire_confirmations(self, uploaded_until: datetime, now: datetime, code: str, detail: str) -> int:
+        """Cancel what has waited for a confirmation since an upload this old. Returns how many."""
+
+    async def removable_uploads(self, uploaded_until: datetime, limit: int) -> Sequence[tuple[UUID, str]]:
+        """Jobs whose file nobody needs any more, with its key: cancelled ones, and those over that are old enough."""
+
+    async def uploads_removed(self, job_ids: Sequence[UUID], now: datetime) -> None:
+        """Note that the files are gone. Repeating it changes nothing."""
+
+    async def unclaimed(self, object_keys: Sequence[str]) -> Sequence[str]:
+        """Those of these objects that no job has, or that its job has let go."""
 
 
 class RosterWork(Protocol):
@@ -174,13 +214,21 @@ class Rosters(Protocol):
     """The establishments' lists of pupils."""
 
     def open(self, uai: str) -> AbstractAsyncContextManager[RosterWork]:
-        """The transaction: committed on leaving, rolled back on an exception. One at a time for a school."""
+        """The transaction: committed on leaving, rolled back on an exception. One at a time for a school.
+
+        Raises:
+            ImportPostponedError: its database is away, or something holds its lock for too long.
+        """
 
     async def note(self, uai: str) -> UUID:
         """Say that events of this school are about to be written."""
 
     async def publish(self, uai: str, note: UUID) -> int:
-        """Publish what waits in the school's outbox, then take the note away."""
+        """Publish what waits in the school's outbox, then take the note away.
+
+        Raises:
+            ImportPostponedError: its database is away, or its events can't be sent; what is applied stays.
+        """
 
 
 @dataclass(frozen=True, slots=True)

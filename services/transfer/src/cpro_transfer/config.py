@@ -9,6 +9,7 @@ from cpro_platform.config import (
     KafkaSettings,
     ObjectStoreSettings,
     OidcSettings,
+    OperationsSettings,
     TelemetrySettings,
     TenantSettings,
     settings_of,
@@ -26,6 +27,7 @@ class Config(BaseSettings):
     object_store: ObjectStoreSettings
     oidc: OidcSettings
     http: HttpSettings = HttpSettings()
+    operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     settling_seconds: float = Field(default=0, ge=0)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -31,6 +33,7 @@ from cpro_siecle_import.bootstrap import prepare
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.export import school_year_of
 from cpro_tenant_db import directory, provisioning
+from cpro_test_support.import_group import partition_of
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import SamplePupil, siecle_xml, siecle_zip
 
@@ -74,10 +77,13 @@ async def prepared_config(servers: Servers) -> Config:
     return config
 
 
-def new_school(config: Config, transport: httpx.ASGITransport, servers: Servers) -> "School":
-    """A school that no test used before; enter it to set it up."""
-    number = next(_numbers)
-    return School(f"{number:07}{uai_key(number)}", config, transport, servers)
+def new_school(
+    config: Config, transport: httpx.ASGITransport, servers: Servers, *, among: Collection[int] | None = None
+) -> "School":
+    """A school that no test used before, its jobs `among` these partitions; enter it to set it up."""
+    uais = (f"{number:07}{uai_key(number)}" for number in _numbers)
+    uai = next(uai for uai in uais if among is None or partition_of(uai) in among)
+    return School(uai, config, transport, servers)
 
 
 @dataclass
@@ -138,6 +144,25 @@ class School:
                     return found
                 await asyncio.sleep(0.03)
 
+    async def job(self, import_id: str) -> dict[str, Any]:
+        """The import as the service's own database has it."""
+        async with (
+            await psycopg.AsyncConnection.connect(self.config.database.conninfo, row_factory=dict_row) as connection,
+            connection.cursor() as cursor,
+        ):
+            await cursor.execute("SELECT * FROM import_job WHERE id = %s", (import_id,))
+            row = await cursor.fetchone()
+            assert row is not None
+            return row
+
+    @asynccontextmanager
+    async def holding(self, statement: str) -> AsyncIterator[None]:
+        """A transaction in this school's database that holds a lock and does not end."""
+        async with await psycopg.AsyncConnection.connect(self.conninfo) as connection:
+            await connection.execute(statement.encode())
+            yield
+            await connection.rollback()
+
     async def read(self, import_id: str) -> dict[str, Any]:
         answer = await self.client.get(f"/siecle-imports/{import_id}")
         assert answer.status_code == 200, answer.text
@@ -196,6 +221,9 @@ def environment_of(config: Config) -> dict[str, str]:
         "MATCH_SECRET": config.match_secret.get_secret_value(),
         "CONSUMER_GROUP": config.consumer_group,
         "CONSUMER_SESSION_SECONDS": str(config.consumer_session_seconds),
+        "CONSUMER_MAX_POLL_SECONDS": str(config.consumer_max_poll_seconds),
+        "ASK_AGAIN_SECONDS": str(config.ask_again_seconds),
+        "MAX_ATTEMPTS": str(config.max_attempts),
     }
     return {f"CPRO_SIECLE_IMPORT_{name}": value for name, value in values.items()}
 

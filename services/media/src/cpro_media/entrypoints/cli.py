@@ -8,7 +8,7 @@ from cpro_media.bootstrap import NAME, Service, prepare
 from cpro_media.config import Config
 from cpro_media.entrypoints.api import create
 from cpro_platform import logs, tracing
-from cpro_platform.process import run_until_stopped, serve
+from cpro_platform.process import run_service, serve
 
 app = typer.Typer(help="Logo and stamp of the establishments.", no_args_is_help=True)
 
@@ -24,12 +24,7 @@ def api() -> None:
 def sweep() -> None:
     """Remove the objects that no image refers to any more, at the start and then regularly."""
     config = _configured()
-
-    async def work() -> None:
-        async with Service(config) as service:
-            await service.background.wait()
-
-    run_until_stopped(work)
+    run_service(lambda: Service(config), config.operations)
 
 
 @app.command()

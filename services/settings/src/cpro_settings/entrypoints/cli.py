@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from cpro_platform import logs, tracing
-from cpro_platform.process import run_until_stopped, serve
+from cpro_platform.process import run_service, serve
 from cpro_settings.bootstrap import NAME, Service, prepare
 from cpro_settings.config import Config
 from cpro_settings.entrypoints.api import create
@@ -24,12 +24,7 @@ def api() -> None:
 def relay() -> None:
     """Publish this service's events, and what was left in the tenants' outboxes."""
     config = _configured()
-
-    async def work() -> None:
-        async with Service(config) as service:
-            await service.background.wait()
-
-    run_until_stopped(work)
+    run_service(lambda: Service(config), config.operations)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher
 from cpro_platform.readiness import Readiness
 from cpro_siecle_import.handlers import ImportRules, run_import
-from cpro_siecle_import.ports import Exports, Jobs, Rosters
+from cpro_siecle_import.ports import Exports, JobsAtWork, Rosters
 
 
 def import_worker(
@@ -20,7 +20,8 @@ def import_worker(
     group: str,
     publisher: EventPublisher,
     session_timeout_seconds: float,
-    jobs: Jobs,
+    max_poll_seconds: float,
+    jobs: JobsAtWork,
     rosters: Rosters,
     exports: Exports,
     clock: Clock,
@@ -61,4 +62,5 @@ def import_worker(
         batch_size=1,
         readiness=readiness,
         session_timeout_seconds=session_timeout_seconds,
+        max_poll_interval_seconds=max_poll_seconds,
     )

@@ -241,7 +241,7 @@ def _refuse_other_kinds(head: bytes) -> None:
     except etree.XMLSyntaxError as error:
         root = _first_element(scout)
         if root is None:
-            raise _unreadable(error.code or 0, error.lineno or 1, EncodingWatch(head)) from error
+            raise _unreadable(getattr(error, "code", 0), error.lineno or 1, EncodingWatch(head)) from error
     else:
         root = _first_element(scout)
     if root is None:

@@ -1,12 +1,17 @@
 """Uploads in the object store, from the request to the worker. Chunks in, file out: never a whole file in memory."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import IO, BinaryIO, cast
 
 from cpro_platform.object_store import ObjectMissingError, ObjectStore
 from cpro_siecle_import.errors import UploadMissingError
 from cpro_siecle_import.ports import Upload
+
+# `receive_upload` makes these keys. Anything else in the bucket is somebody else's, and is never touched.
+_UPLOAD_KEY = re.compile(r"\d{7}[A-Z]/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class S3Uploads:
@@ -48,6 +53,15 @@ class S3Uploads:
     async def remove(self, object_key: str) -> None:
         """Forget an upload."""
         await self._store.remove(object_key)
+
+    async def remove_many(self, object_keys: Sequence[str]) -> None:
+        """Forget uploads."""
+        await self._store.remove_many(object_keys)
+
+    async def stored_before(self, instant: datetime) -> AsyncIterator[Sequence[str]]:
+        """The keys of all uploads that were stored before, a page at a time."""
+        async for page in self._store.pages():
+            yield [stored.key for stored in page if _UPLOAD_KEY.fullmatch(stored.key) and stored.is_older_than(instant)]
 
 
 class _Hashing:

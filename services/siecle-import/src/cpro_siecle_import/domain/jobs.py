@@ -4,6 +4,14 @@ queued ─► running ─► completed
              ├─► awaiting_confirmation ─► queued (confirmed) | cancelled
              ├─► failed       (the file was refused; nothing applied)
              └─► cancelled    (asked for while it ran, before anything was applied)
+
+From the phase `applying` on an import may be in the school's database, so nobody can cancel it: a worker enters that
+phase only if nobody has asked to cancel, and who asks to cancel is heard only before it. The row of the job orders the
+two. A later attempt leaves the phase as it is until it has looked, under the school's lock, whether it was applied.
+
+Jobs of one school stand in line, by the time of their upload or of their confirmation. One that can't be carried out
+now (the school's database is away, or something holds its lock) goes back to `queued` so that other schools go on;
+those behind it in its own line wait for it.
 """
 
 from dataclasses import dataclass, field
@@ -46,6 +54,8 @@ class Phase(StrEnum):
 
 AT_REST = frozenset({State.AWAITING_CONFIRMATION, State.COMPLETED, State.FAILED, State.CANCELLED})
 """States that only a person, or nobody, changes."""
+MAY_BE_APPLIED = frozenset({Phase.APPLYING, Phase.PUBLISHING})
+"""Phases in which it is too late to cancel. In every earlier one nothing is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,8 @@ class Job:
     bytes_read: int = 0
     bytes_expected: int | None = None
     pupils_read: int = 0
+    pupils_per_second: float | None = None
+    seconds_left: float | None = None
     school_year: int | None = None
     exported_at: datetime | None = None
     reference_date: date | None = None
@@ -96,8 +108,16 @@ class Job:
     cancel_requested_by: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    upload_removed_at: datetime | None = None
+    ask_again_at: datetime | None = None
+    idempotency_key: str | None = None
     revision: int = field(default=0)
     """Grows with every change of the row."""
+
+    @property
+    def is_given_up_in_time(self) -> bool:
+        """Whether someone asked to cancel it before anything could be applied."""
+        return self.cancel_requested_by is not None and self.phase not in MAY_BE_APPLIED
 
     @property
     def answers_the_same_file(self) -> bool:

@@ -183,6 +183,13 @@ FILE_MISSING = Refusal(
     "Le fichier déposé n'est plus dans l'espace de stockage, ou n'y est plus le même. Déposez-le à nouveau.",
     retry_may_help=True,
 )
+CONFIRMATION_EXPIRED = Refusal(
+    "confirmation_expired",
+    "Confirmation attendue trop longtemps",
+    "L'import attendait une confirmation et personne ne l'a donnée en {days} jours : il a été annulé, rien n'a été "
+    f"modifié et le fichier déposé a été effacé. {EXPORT_AGAIN}",
+    retry_may_help=True,
+)
 PROCESSING_ERROR = Refusal(
     "processing_error",
     "Erreur pendant le traitement",
@@ -195,6 +202,7 @@ ALL: tuple[Refusal, ...] = (
     EMPTY_FILE, NOT_XML_NOR_ZIP, WRONG_KIND, ZIP_CORRUPT, ZIP_ENCRYPTED, ZIP_NESTED, ZIP_UNSAFE_PATH, ZIP_WITHOUT_XML,
     ZIP_SEVERAL_FILES, EXPANSION_LIMIT, XML_MALFORMED, XML_OVERSIZED, DOCTYPE_FORBIDDEN, ENCODING_UNKNOWN,
     ENCODING_MISMATCH, UAI_MISSING, UAI_OF_ANOTHER_SCHOOL, EXPORT_OUTDATED, EXPORT_IN_FUTURE, EXPORT_DATE_UNREADABLE,
-    NO_PUPIL, NO_STRUCTURES, ESTABLISHMENT_UNKNOWN, FILE_MISSING, PROCESSING_ERROR,
+    NO_PUPIL, NO_STRUCTURES, ESTABLISHMENT_UNKNOWN, FILE_MISSING, CONFIRMATION_EXPIRED,
+    PROCESSING_ERROR,
 )  # fmt: skip
 BY_CODE = {refusal.code: refusal for refusal in ALL}

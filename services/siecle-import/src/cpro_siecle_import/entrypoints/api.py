@@ -1,13 +1,13 @@
 """The HTTP API: decode, call one handler, encode."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.datastructures import UploadFile
@@ -22,10 +22,12 @@ from cpro_siecle_import.domain.findings import Severity
 from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode
 from cpro_siecle_import.entrypoints import rejections_csv
 from cpro_siecle_import.entrypoints.models import FindingOut, ImportOut, PupilChangeOut
+from cpro_siecle_import.entrypoints.negotiation import chosen
+from cpro_siecle_import.ports import StoredFinding
 
 _READ_BYTES = 256 * 1024
 _CSV_ROWS_AT_A_TIME = 1_000
-_CSV = "text/csv"
+_JSON, _CSV, _EVENT_STREAM = "application/json", "text/csv", "text/event-stream"
 _ANY_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "requestBody": {
@@ -52,7 +54,7 @@ def create(service: Service) -> FastAPI:
         async with service:
             yield
 
-    return create_app(
+    app = create_app(
         title="CPro SIECLE import",
         service="siecle-import",
         routers=[_uploads(service.config.max_upload_bytes), router],
@@ -62,6 +64,8 @@ def create(service: Service) -> FastAPI:
         lifespan=lifespan,
         state={"service": service},
     )
+    app.add_exception_handler(_AlreadyToldError, _already_told)
+    return app
 
 
 def _service(request: Request) -> Service:
@@ -97,6 +101,7 @@ def _uploads(max_upload_bytes: int) -> APIRouter:
             problems.INVALID_REQUEST,
             problems.INVALID_UAI,
             errors.UPLOAD_EMPTY,
+            errors.IDEMPOTENCY_KEY_REUSED,
             errors.UPLOAD_FIELD_MISSING,
         ),
     )
@@ -112,21 +117,29 @@ async def upload(
     service: Wired,
     mode: Mode = Mode.APPLY,
     force: Annotated[bool, Query(description="Refaire l'import même si ce fichier a déjà été déposé")] = False,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=200, description="La même clé est le même envoi, même avec `force`")
+    ] = None,
 ) -> ImportOut:
-    """Dépose le fichier des élèves (zip ou XML). `mode=preview` montre d'abord ce que l'import ferait."""
+    """Dépose le fichier des élèves (zip ou XML). `mode=preview` montre d'abord ce que l'import ferait.
+
+    Le même fichier dans le même mode est le même import : un envoi répété n'en crée pas un second. Avec `force`,
+    envoyez une `Idempotency-Key` pour qu'il en soit de même.
+    """
     job = await handlers.receive_upload(
         uai,
         _chunks(request),
         mode=mode,
         force=force,
         by=principal.subject,
+        idempotency_key=idempotency_key,
         establishments=service.establishments,
         jobs=service.jobs,
         uploads=service.uploads,
         clock=service.clock,
     )
     response.headers["Location"] = f"/v1/establishments/{uai}/siecle-imports/{job.id}"
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
 @router.get("")
@@ -135,9 +148,9 @@ async def list_imports(
 ) -> Page[ImportOut]:
     """Les imports de l'établissement, du plus récent au plus ancien."""
     jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
-    page, now = jobs[:limit], service.clock.now()
+    page = jobs[:limit]
     return Page(
-        items=[ImportOut.of(job, now) for job in page],
+        items=[_shown(job, service) for job in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
     )
 
@@ -145,29 +158,54 @@ async def list_imports(
 @router.get("/{import_id}", responses=_UNKNOWN)
 async def read_import(_: AdministratorOf, job: FoundJob, service: Wired) -> ImportOut:
     """Où en est un import : état, progression, chiffres, refus ou raisons d'attendre une confirmation."""
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
-@router.get("/{import_id}/events", response_class=EventSourceResponse, responses=_UNKNOWN)
-async def follow_import(_: AdministratorOf, job: FoundJob, service: Wired) -> AsyncIterator[ServerSentEvent]:
-    """La progression au fil de l'eau, jusqu'à la fin de l'import ou jusqu'à ce qu'il attende une confirmation."""
-    sent = None
-    current: Job | None = job
-    while current is not None:
-        if current.revision != sent:
-            sent = current.revision
-            shown = ImportOut.of(current, service.clock.now())
-            yield ServerSentEvent(event="progress", id=str(sent), data=shown.model_dump(mode="json"))
-        if current.state in AT_REST:
-            return
-        await asyncio.sleep(service.config.progress_interval_seconds)
-        current = await service.jobs.find(job.uai, job.id)
+class _AlreadyToldError(Exception):
+    """The caller has seen the last that there is to see. Answered with 204, at which a browser stops asking again."""
+
+
+async def _already_told(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=204)
+
+
+async def _seen_revision(
+    job: FoundJob,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    last_event_id: Annotated[str | None, Header(description="Dernier événement reçu, à la reconnexion")] = None,
+) -> int | None:
+    chosen(accept, (_EVENT_STREAM,))
+    seen = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else None
+    if seen == job.revision and job.state in AT_REST:
+        raise _AlreadyToldError
+    return seen
+
+
+@router.get(
+    "/{import_id}/events",
+    response_class=EventSourceResponse,
+    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_ACCEPTABLE)
+    | {204: {"description": "Rien de nouveau depuis `Last-Event-ID`, et rien à venir"}},
+)
+async def follow_import(
+    _: AdministratorOf, job: FoundJob, seen: Annotated[int | None, Depends(_seen_revision)], service: Wired
+) -> AsyncIterator[ServerSentEvent]:
+    """La progression au fil de l'eau, jusqu'à la fin de l'import ou jusqu'à ce qu'il attende une confirmation.
+
+    Un commentaire toutes les 15 secondes garde la connexion ouverte. À la reconnexion, `Last-Event-ID` évite de
+    recevoir à nouveau ce qui a été vu.
+    """
+    async with aclosing(service.followers.follow(job, seen_revision=seen)) as followed:
+        async for current in followed:
+            shown = _shown(current, service).model_dump(mode="json")
+            yield ServerSentEvent(event="progress", id=str(current.revision), data=shown)
 
 
 @router.get(
     "/{import_id}/rejections",
     response_model=Page[FindingOut],
-    responses=_UNKNOWN | {200: {"content": {_CSV: {"schema": {"type": "string"}}}}},
+    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_ACCEPTABLE)
+    | {200: {"content": {_CSV: {"schema": {"type": "string"}}}}},
 )
 async def list_rejections(
     *,
@@ -180,11 +218,12 @@ async def list_rejections(
     limit: Limit = 200,
 ) -> Page[FindingOut] | Response:
     """Les élèves rejetés et les avertissements : en JSON par pages, ou en CSV complet (`Accept: text/csv`)."""
-    if _CSV in request.headers.get("accept", ""):
+    if chosen(request.headers.get("accept"), (_JSON, _CSV)) == _CSV:
         headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'}
-        return StreamingResponse(
-            _csv_lines(service, job, severity), media_type=f"{_CSV}; charset=utf-8", headers=headers
-        )
+        # Read before the answer begins: a database that is away is answered with 503, not with half a table.
+        first = await _csv_rows(service, job, severity, after=0)
+        lines = _csv_lines(service, job, severity, first)
+        return StreamingResponse(lines, media_type=f"{_CSV}; charset=utf-8", headers=headers)
     position = decode_cursor(cursor, types=(int,))
     found = await service.rosters.findings(
         job.uai, job.id, severity=severity, after=int(position[0]) if position else 0, limit=limit + 1
@@ -226,16 +265,20 @@ async def list_changes(
 async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
     """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
     job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
 
 
 @router.post(
     "/{import_id}/cancel", status_code=202, responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE)
 )
 async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
-    """Annule un import qui n'est pas terminé. En cours, il s'arrête à sa prochaine étape s'il est temps."""
+    """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
     job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return ImportOut.of(job, service.clock.now())
+    return _shown(job, service)
+
+
+def _shown(job: Job, service: Service) -> ImportOut:
+    return ImportOut.of(job, service.retention)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -256,14 +299,17 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def _csv_lines(service: Service, job: Job, severity: Severity | None) -> AsyncIterator[str]:
+async def _csv_lines(
+    service: Service, job: Job, severity: Severity | None, found: Sequence[StoredFinding]
+) -> AsyncIterator[str]:
     yield rejections_csv.header()
-    after = 0
-    while found := await service.rosters.findings(
-        job.uai, job.id, severity=severity, after=after, limit=_CSV_ROWS_AT_A_TIME
-    ):
+    while found:
         yield rejections_csv.rows(found)
-        after = found[-1].ordinal
+        found = await _csv_rows(service, job, severity, after=found[-1].ordinal)
+
+
+async def _csv_rows(service: Service, job: Job, severity: Severity | None, *, after: int) -> Sequence[StoredFinding]:
+    return await service.rosters.findings(job.uai, job.id, severity=severity, after=after, limit=_CSV_ROWS_AT_A_TIME)
 
 
 def _position(cursor: str | None) -> tuple[datetime, UUID] | None:

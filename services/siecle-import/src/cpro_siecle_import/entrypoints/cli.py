@@ -1,11 +1,11 @@
-"""`cpro-siecle-import api | worker | relay | migrate`."""
+"""`cpro-siecle-import api | worker | relay | sweep | migrate`."""
 
 import asyncio
 
 import typer
 
 from cpro_platform import logs, tracing
-from cpro_platform.process import run_until_stopped, serve
+from cpro_platform.process import run_service, serve
 from cpro_siecle_import.bootstrap import NAME, Service, Work, prepare
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
@@ -33,6 +33,12 @@ def relay() -> None:
 
 
 @app.command()
+def sweep() -> None:
+    """Remove uploads that have been kept long enough, or that became no import, at the start and then regularly."""
+    _work(Work.SWEEP)
+
+
+@app.command()
 def migrate() -> None:
     """Create the database, the topics and the bucket where absent, and bring the schema to the newest."""
     asyncio.run(prepare(_configured()))
@@ -40,12 +46,7 @@ def migrate() -> None:
 
 def _work(kind: Work) -> None:
     config = _configured()
-
-    async def work() -> None:
-        async with Service(config, work=kind) as service:
-            await service.background.wait()
-
-    run_until_stopped(work)
+    run_service(lambda: Service(config, work=kind), config.operations)
 
 
 def _configured() -> Config:

@@ -10,6 +10,7 @@ from cpro_siecle_import.domain import findings, refusals
 from cpro_siecle_import.domain.export import SCHOOLS_TIME, school_year_of
 from cpro_siecle_import.domain.guard import StopReason, sentence_for
 from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
+from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.ports import StoredChange, StoredFinding
 
 _ID = "2f0b6c1e-6f0a-4b0e-9d51-0a2f7c8e4d11"
@@ -46,8 +47,10 @@ class ProgressOut(BaseModel):
     bytes_read: int
     bytes_expected: int | None
     pupils_read: int
-    pupils_per_second: float | None = None
-    seconds_left: float | None = Field(default=None, description="Estimation du temps de lecture restant")
+    pupils_per_second: float | None = Field(default=None, description="Rythme de la lecture, mesuré depuis son début")
+    seconds_left: float | None = Field(
+        default=None, description="Temps de lecture restant à ce rythme ; null hors de la lecture"
+    )
 
 
 class ReasonOut(BaseModel):
@@ -82,6 +85,7 @@ class ImportOut(BaseModel):
                     "requested_by": "administrateur-0752387M", "requested_at": "2026-09-16T07:02:11Z",
                     "started_at": "2026-09-16T07:02:11Z", "finished_at": "2026-09-16T07:02:13Z",
                     "confirmed_by": None, "confirmed_at": None, "cancel_requested": False,
+                    "upload_available_until": "2026-10-16T07:02:11Z", "upload_removed_at": None,
                 }
             ]
         }
@@ -107,16 +111,20 @@ class ImportOut(BaseModel):
     confirmed_by: str | None
     confirmed_at: AwareDatetime | None
     cancel_requested: bool
+    upload_available_until: AwareDatetime | None = Field(
+        description="Le fichier est conservé au moins jusque-là ; null si l'import est annulé ou le fichier effacé"
+    )
+    upload_removed_at: AwareDatetime | None = Field(description="Le fichier est effacé ; les chiffres restent")
 
     @classmethod
-    def of(cls, job: Job, now: datetime) -> Self:
+    def of(cls, job: Job, retention: Retention) -> Self:
         """What is answered for a job."""
         return cls(
             id=job.id,
             uai=job.uai,
             mode=job.mode,
             state=job.state,
-            progress=_progress(job, now),
+            progress=_progress(job),
             file_sha256=job.file_sha256,
             file_bytes=job.file_bytes,
             school_year=job.school_year,
@@ -132,6 +140,8 @@ class ImportOut(BaseModel):
             confirmed_by=job.confirmed_by,
             confirmed_at=job.confirmed_at,
             cancel_requested=job.cancel_requested_by is not None,
+            upload_available_until=retention.available_until(job),
+            upload_removed_at=job.upload_removed_at,
         )
 
 
@@ -186,20 +196,14 @@ class PupilChangeOut(BaseModel):
         return cls(**{name: getattr(stored, name) for name in cls.model_fields})
 
 
-def _progress(job: Job, now: datetime) -> ProgressOut:
-    rate = seconds_left = None
-    if job.state is State.RUNNING and job.started_at is not None and job.bytes_read:
-        seconds = max((now - job.started_at).total_seconds(), 0.001)
-        rate = round(job.pupils_read / seconds, 1)
-        unread = max((job.bytes_expected or job.bytes_read) - job.bytes_read, 0)
-        seconds_left = round(unread * seconds / job.bytes_read, 1)
+def _progress(job: Job) -> ProgressOut:
     return ProgressOut(
         phase=job.phase,
         bytes_read=job.bytes_read,
         bytes_expected=job.bytes_expected,
         pupils_read=job.pupils_read,
-        pupils_per_second=rate,
-        seconds_left=seconds_left,
+        pupils_per_second=None if job.pupils_per_second is None else round(job.pupils_per_second, 1),
+        seconds_left=None if job.seconds_left is None else round(job.seconds_left, 1),
     )
 
 

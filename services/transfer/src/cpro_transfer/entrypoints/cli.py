@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from cpro_platform import logs, tracing
-from cpro_platform.process import run_until_stopped, serve
+from cpro_platform.process import run_service, serve
 from cpro_transfer.bootstrap import NAME, Service, Work, prepare
 from cpro_transfer.config import Config
 from cpro_transfer.entrypoints.api import create
@@ -46,12 +46,7 @@ def migrate() -> None:
 
 def _work(work: Work) -> None:
     config = _configured()
-
-    async def until_stopped() -> None:
-        async with Service(config, work=work) as service:
-            await service.background.wait()
-
-    run_until_stopped(until_stopped)
+    run_service(lambda: Service(config, work=work), config.operations)
 
 
 def _configured() -> Config:

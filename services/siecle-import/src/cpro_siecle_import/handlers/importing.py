@@ -9,148 +9,41 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
+from uuid import UUID
 
-from cpro_contracts import problems
 from cpro_platform import crash_points
 from cpro_platform.clock import Clock
-from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_platform.transience import is_transient
-from cpro_siecle_import import errors
 from cpro_siecle_import.domain import refusals
-from cpro_siecle_import.domain.export import Export, ExportHeader, accept, refuse_if_outdated, school_year_of
+from cpro_siecle_import.domain.export import (
+    SCHOOLS_TIME,
+    Export,
+    ExportHeader,
+    accept,
+    refuse_if_outdated,
+    school_year_of,
+)
 from cpro_siecle_import.domain.guard import GuardLimits, StopReason, reasons_to_stop
-from cpro_siecle_import.domain.jobs import Job, Mode, Phase, State
+from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase
+from cpro_siecle_import.domain.pace import Reading, pace
 from cpro_siecle_import.domain.refusals import FileRefusedError
-from cpro_siecle_import.errors import ImportCancelledError, UploadMissingError
+from cpro_siecle_import.errors import ImportCancelledError, ImportPostponedError, UploadMissingError
 from cpro_siecle_import.ports import (
     Applied,
-    Establishments,
     Exports,
-    Jobs,
+    JobsAtWork,
     Lines,
     Planned,
     Progress,
     Rosters,
     RosterWork,
     Upload,
-    UploadStore,
 )
 
-SCHOOLS_TIME = ZoneInfo("Europe/Paris")
 _PROGRESS_SECONDS = 0.5
 _log = get_logger(__name__)
-
-
-async def receive_upload(
-    uai: str,
-    chunks: AsyncIterator[bytes],
-    *,
-    mode: Mode,
-    force: bool,
-    by: str,
-    establishments: Establishments,
-    jobs: Jobs,
-    uploads: UploadStore,
-    clock: Clock,
-) -> Job:
-    """Store an upload and ask for its import; or return the import that this very file already is.
-
-    Raises:
-        RefusedError: nothing was sent, or the school has no database here.
-    """
-    if not await establishments.known(uai):
-        raise RefusedError(
-            problems.ESTABLISHMENT_UNKNOWN,
-            f"L'établissement {uai} n'a pas de base dans CPro ; contactez l'assistance.",
-            f"Establishment {uai} has no database in CPro; contact support.",
-        )
-    job_id = uuid4()
-    upload = await uploads.keep(f"{uai}/{job_id}", chunks)
-    if not upload.size:
-        await uploads.remove(upload.object_key)
-        raise RefusedError(
-            errors.UPLOAD_EMPTY,
-            "Le corps de la requête est vide ; il était attendu le fichier des élèves (zip ou XML).",
-            "The body of the request is empty; the pupil file (zip or XML) was expected.",
-        )
-    job = await jobs.open(
-        Job(
-            id=job_id,
-            uai=uai,
-            mode=mode,
-            state=State.QUEUED,
-            phase=Phase.WAITING,
-            file_sha256=upload.sha256,
-            file_bytes=upload.size,
-            object_key=upload.object_key,
-            requested_by=by,
-            requested_at=clock.now(),
-        ),
-        force=force,
-    )
-    if job.id != job_id:
-        await uploads.remove(upload.object_key)
-    _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=job.id != job_id)
-    return job
-
-
-async def confirm(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
-    """Let a waiting import go on.
-
-    Raises:
-        RefusedError: there is no such import, or it is not waiting.
-    """
-    job = await jobs.confirm(uai, job_id, by, clock.now())
-    if job is None:
-        state = (await found(uai, job_id, jobs=jobs)).state
-        raise RefusedError(
-            errors.NOT_AWAITING_CONFIRMATION,
-            f"L'import est dans l'état « {state} » ; seul un import en attente de confirmation peut être confirmé.",
-            f"The import is “{state}”; only one that awaits confirmation can be confirmed.",
-            state=state,
-        )
-    _log.info("import.confirmed", uai=uai, import_id=str(job_id))
-    return job
-
-
-async def cancel(uai: str, job_id: UUID, *, by: str, jobs: Jobs, clock: Clock) -> Job:
-    """Cancel an import that is not over. A running one stops at its next step, unless it is already applying.
-
-    Raises:
-        RefusedError: there is no such import, or it is over.
-    """
-    job = await jobs.cancel(uai, job_id, by, clock.now())
-    if job is None:
-        state = (await found(uai, job_id, jobs=jobs)).state
-        raise RefusedError(
-            errors.NOT_CANCELLABLE,
-            f"L'import est dans l'état « {state} » : il ne peut plus être annulé.",
-            f"The import is “{state}”: it can no longer be cancelled.",
-            state=state,
-        )
-    _log.info("import.cancelled", uai=uai, import_id=str(job_id), state=str(job.state))
-    return job
-
-
-async def found(uai: str, job_id: UUID, *, jobs: Jobs) -> Job:
-    """An import of this school.
-
-    Raises:
-        RefusedError: there is none.
-    """
-    job = await jobs.find(uai, job_id)
-    if job is None:
-        raise RefusedError(
-            errors.IMPORT_UNKNOWN,
-            "Cet établissement n'a pas d'import de ce numéro.",
-            "This establishment has no such import.",
-        )
-    return job
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +55,11 @@ class ImportRules:
 
 
 async def run_import(
-    uai: str, job_id: UUID, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+    uai: str, job_id: UUID, *, jobs: JobsAtWork, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
 ) -> None:
     """Carry out an import that was asked for. Safe to repeat at any point: see the table above.
+
+    On return it is at rest, or waits in its school's line to be asked for again.
 
     Raises:
         Exception: transient: a dependency is away; the same request is to be handled again.
@@ -175,7 +70,9 @@ async def run_import(
         return
     crash_points.reach("import.claimed")
     try:
-        if job.attempts > rules.max_attempts:
+        if job.is_given_up_in_time:
+            raise ImportCancelledError
+        if job.attempts > rules.max_attempts and not await _is_applied(job, rosters):
             raise FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id)
         await _carry_out(job, jobs=jobs, rosters=rosters, exports=exports, clock=clock, rules=rules)
     except FileRefusedError as refused:
@@ -184,6 +81,9 @@ async def run_import(
         await _fail(job, FileRefusedError(refusals.FILE_MISSING), jobs=jobs, clock=clock)
     except ImportCancelledError:
         await jobs.cancelled(job, clock.now())
+    except ImportPostponedError as why:
+        _log.warning("import.postponed", uai=uai, import_id=str(job_id), error=str(why))
+        await jobs.postpone(job, clock.now())
     except asyncio.CancelledError:
         await asyncio.shield(jobs.give_back(job))
         raise
@@ -195,13 +95,21 @@ async def run_import(
         await _fail(job, FileRefusedError(refusals.PROCESSING_ERROR, import_id=job.id), jobs=jobs, clock=clock)
 
 
-async def _fail(job: Job, refused: FileRefusedError, *, jobs: Jobs, clock: Clock) -> None:
+async def _is_applied(job: Job, rosters: Rosters) -> bool:
+    """Whether an earlier attempt has applied it: then it is not to be given up, only its end is to be told."""
+    if job.phase not in MAY_BE_APPLIED:
+        return False
+    async with rosters.open(job.uai) as work:
+        return await work.applied(job.id) is not None
+
+
+async def _fail(job: Job, refused: FileRefusedError, *, jobs: JobsAtWork, clock: Clock) -> None:
     _log.info("import.refused", uai=job.uai, import_id=str(job.id), code=refused.code)
     await jobs.fail(job, refused.code, refused.detail, clock.now())
 
 
 async def _carry_out(
-    job: Job, *, jobs: Jobs, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
+    job: Job, *, jobs: JobsAtWork, rosters: Rosters, exports: Exports, clock: Clock, rules: ImportRules
 ) -> None:
     reporter = _Reporter(job, jobs)
     note: UUID | None = None
@@ -281,7 +189,7 @@ async def _publish(
     applied: Applied,
     note: UUID | None,
     *,
-    jobs: Jobs,
+    jobs: JobsAtWork,
     rosters: Rosters,
     clock: Clock,
     reporter: "_Reporter",
@@ -308,15 +216,19 @@ async def _publish(
 class _Reporter:
     """Saves how far an import is, not too often, and hears whether someone wants it to stop."""
 
-    def __init__(self, job: Job, jobs: Jobs) -> None:
+    def __init__(self, job: Job, jobs: JobsAtWork) -> None:
         self._job = job
         self._jobs = jobs
         self._lines: Lines | None = None
+        self._first: Reading | None = None
+        self._latest: Reading | None = None
         self._last = float("-inf")
 
     def read(self, lines: Lines) -> None:
         """Note how far the reading is."""
         self._lines = lines
+        self._latest = Reading(asyncio.get_running_loop().time(), lines.bytes_read, lines.pupils_read)
+        self._first = self._first or self._latest
 
     async def report(self, phase: Phase, *, now_and_then: bool = False, stoppable: bool = True) -> None:
         """Save the progress.
@@ -329,11 +241,16 @@ class _Reporter:
             return
         self._last = now
         lines = self._lines
+        measured = None
+        if lines is not None and self._first is not None and self._latest is not None:
+            measured = pace(self._first, self._latest, lines.bytes_expected)
         progress = Progress(
             phase=phase,
             bytes_read=lines.bytes_read if lines else 0,
             bytes_expected=lines.bytes_expected if lines else self._job.file_bytes,
             pupils_read=lines.pupils_read if lines else 0,
+            pupils_per_second=measured.pupils_per_second if measured else None,
+            seconds_left=measured.seconds_left if measured and phase is Phase.READING else None,
         )
         asked_to_stop = await self._jobs.note_progress(self._job, progress)
         if asked_to_stop and stoppable:

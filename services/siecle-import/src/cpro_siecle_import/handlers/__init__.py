@@ -1,0 +1,8 @@
+"""The use cases: what is asked for, how an import is carried out, what is let go."""
+
+from cpro_siecle_import.handlers.asking import cancel, confirm, found, receive_upload
+from cpro_siecle_import.handlers.following import Followers
+from cpro_siecle_import.handlers.importing import ImportRules, run_import
+from cpro_siecle_import.handlers.sweeping import sweep
+
+__all__ = ["Followers", "ImportRules", "cancel", "confirm", "found", "receive_upload", "run_import", "sweep"]
