@@ -48,7 +48,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
 _PENDING = """
 SELECT position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent
-FROM outbox WHERE published_at IS NULL ORDER BY position LIMIT %s FOR UPDATE
+FROM outbox WHERE published_at IS NULL AND position > %s ORDER BY position LIMIT %s FOR UPDATE
 """
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
 
@@ -85,16 +85,20 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
     Raises:
         Exception: transient, from the database or Kafka; what was not marked is sent again by the next call.
     """
-    total = 0
+    total = last = 0
     while True:
         async with begin() as tx:
-            rows = await (await tx.execute(_PENDING, (_BATCH_ROWS,))).fetchall()
-            if not rows:
-                return total
-            await publisher.publish([_message(row) for row in rows])
-            crash_points.reach("outbox.published")
-            await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
+            # From where the last batch ended: the index still holds the entries of all that was marked before.
+            rows = await (await tx.execute(_PENDING, (last, _BATCH_ROWS))).fetchall()
+            if rows:
+                await publisher.publish([_message(row) for row in rows])
+                crash_points.reach("outbox.published")
+                await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
+        if not rows and not last:
+            return total
         total += len(rows)
+        # At the end once more from the beginning: what took a lower position may have committed later.
+        last = rows[-1][0] if rows else 0
 
 
 def _message(row: tuple[object, ...]) -> OutgoingMessage:

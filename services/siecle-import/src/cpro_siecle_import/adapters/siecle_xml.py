@@ -71,7 +71,8 @@ _FIELDS = {
     **{tag: tag for tag in (*_OTHER_FIRST_NAMES, *_NATIONAL_NUMBERS, _LEGACY_FAMILY_NAME)},
 }
 _PLAIN_OPENING = re.compile(rf'<{_PUPIL} {_PUPIL_ID}="([^"]*)"(?: {_SCHOOL_NUMBER}="([^"]*)")?>')
-_PLAIN_PLACING = re.compile(rf'<{_STRUCTURES_OF_PUPIL} {_PUPIL_ID}="([^"]*)">')
+_PLAIN_PLACING = re.compile(rf'<{_STRUCTURES_OF_PUPIL} {_PUPIL_ID}="([^"]*)"(?: {_SCHOOL_NUMBER}="[^"]*")?>')
+_MOST_NESTED = 8
 _PLAIN_STRUCTURE = re.compile(
     rf"<{_STRUCTURE}>\s*<{_STRUCTURE_CODE}>([^<]*)</{_STRUCTURE_CODE}>\s*"
     rf"<{_STRUCTURE_KIND}>([^<]*)</{_STRUCTURE_KIND}>\s*</{_STRUCTURE}>"
@@ -112,6 +113,7 @@ class SiecleReader:
             (_CONTENT, _PUPILS, _PUPIL): self._take_pupils,
             (_CONTENT, _STRUCTURES, _STRUCTURES_OF_PUPIL): self._take_divisions,
         }
+        self._pupils = _Pupils()
         self._markup = PlainMarkup()
         self._cutter = RecordCutter(self._readers, LARGEST_ELEMENT_BYTES, _oversized)
         self._lines_passed = 1
@@ -195,7 +197,7 @@ class SiecleReader:
             )
 
     def _take_pupils(self, records: list[Record]) -> None:
-        self._batch.pupils += map(_pupil, records)
+        self._batch.pupils += map(self._pupils.line, records)
         self.pupils_read += len(records)
 
     def _take_divisions(self, records: list[Record]) -> None:
@@ -267,60 +269,61 @@ def _looks_like_csv(text: bytes) -> bool:
     return b"\x00" not in text and any(mark in first_line for mark in (b";", b",", b"\t"))
 
 
-def _pupil(record: Record) -> PupilLine:
-    fields = _plain_fields(record.text) or _fields(parse(record.text))
-    pop = fields.pop
-    second, third = (pop(tag, None) for tag in _OTHER_FIRST_NAMES)
-    if second or third:
-        fields["other_first_names"] = f"{second} {third}" if second and third else second or third or ""
-    legacy_name = pop(_LEGACY_FAMILY_NAME, None)
-    if legacy_name is not None:
-        fields.setdefault("family_name", legacy_name)
-    numbers = tuple([number for tag in _NATIONAL_NUMBERS if (number := pop(tag, None))])
-    return read_pupil(record.line, fields, numbers)
+class _Pupils:
+    """Reads pupils out of their records, and learns from those that are not plain which children have children."""
+
+    def __init__(self) -> None:
+        self._nested: tuple[str, ...] = (_LAST_YEAR,)
+
+    def line(self, record: Record) -> PupilLine:
+        """What a record says."""
+        fields = _plain_fields(record.text, self._nested)
+        if fields is None:
+            pupil = parse(record.text)
+            self._learn(pupil)
+            fields = _fields(pupil)
+        pop = fields.pop
+        second, third = (pop(tag, None) for tag in _OTHER_FIRST_NAMES)
+        if second or third:
+            fields["other_first_names"] = f"{second} {third}" if second and third else second or third or ""
+        legacy_name = pop(_LEGACY_FAMILY_NAME, None)
+        if legacy_name is not None:
+            fields.setdefault("family_name", legacy_name)
+        numbers = tuple([number for tag in _NATIONAL_NUMBERS if (number := pop(tag, None))])
+        return read_pupil(record.line, fields, numbers)
+
+    def _learn(self, pupil: Element) -> None:
+        nested = {child.tag for child in pupil.children if child.children} - {*self._nested, *_FIELDS}
+        self._nested = (*self._nested, *sorted(nested))[:_MOST_NESTED]
 
 
-def _plain_fields(text: str) -> dict[str, str] | None:
+def _plain_fields(record: str, nested: tuple[str, ...]) -> dict[str, str] | None:
     """The fields of a record that is written as exporters write it; None for one that is not.
 
     The same as `_fields` of the parsed record: a test holds the two together.
     """
-    opening = _PLAIN_OPENING.match(text)
-    if opening is None:
+    opening = _PLAIN_OPENING.match(record)
+    children = leaves(record, nested) if opening else None
+    if opening is None or children is None:
         return None
-    siecle_id, school_number = opening.groups()
-    before, last_year, rest = text.partition(f"<{_LAST_YEAR}>")
+    texts, insides = children
     previous_uai = None
-    if last_year:
-        inside, _, after = rest.partition(f"</{_LAST_YEAR}>")
-        before_uai, found, from_uai = inside.partition(f"<{_LAST_YEAR_UAI}>")
-        # A child of the record itself, and the UAI a child of it, once: no tag is open before either.
-        is_child = text[before.rfind("<") + 1] == "/" and before_uai.count("<") == 2 * before_uai.count("</")
-        if not is_child or inside.count(f"<{_LAST_YEAR_UAI}") != len(found[:1]):
-            return None
-        previous_uai = from_uai[: from_uai.find("<")] if found else None
-        text = before + after
-    children = leaves(text)
-    if children is None:
+    last_year = insides.get(_LAST_YEAR, "")
+    before_uai, found, from_uai = last_year.partition(f"<{_LAST_YEAR_UAI}>")
+    if found:
+        previous_uai = from_uai[: from_uai.find("<")]
+    # Once, and a child of the year itself: no tag is open before it.
+    if last_year.count(f"<{_LAST_YEAR_UAI}") != len(found[:1]) or before_uai.count("<") != 2 * before_uai.count("</"):
         return None
-    get = children.get
-    if _is_tidy(f"|{'|'.join(children.values())}|"):
+    get = texts.get
+    if _is_tidy(f"|{'|'.join(texts.values())}|"):
         fields = {name: value for tag, name in _FIELDS.items() if (value := get(tag))}
     else:
         fields = {
             name: value for tag, name in _FIELDS.items() if (value := _clean(unescaped(get(tag, "")))) is not None
         }
-    _take_apart(fields, previous_uai, siecle_id, school_number)
+    _take_apart(fields, previous_uai, *opening.groups())
     return fields
-
-
-def _is_tidy(values: str) -> bool:
-    """Whether these texts, with a bar before and behind each, are what `_clean` and `unescaped` would make of them."""
-    return (
-        values.isprintable()
-        and not ("&" in values or "| " in values or " |" in values or "  " in values)
-        and (values.isascii() or unicodedata.is_normalized("NFC", values))
-    )
 
 
 def _fields(pupil: Element) -> dict[str, str]:
@@ -338,6 +341,15 @@ def _fields(pupil: Element) -> dict[str, str]:
     attributes = pupil.attributes
     _take_apart(fields, previous_uai, attributes.get(_PUPIL_ID), attributes.get(_SCHOOL_NUMBER))
     return fields
+
+
+def _is_tidy(values: str) -> bool:
+    """Whether these texts, with a bar before and behind each, are what `_clean` and `unescaped` would make of them."""
+    return (
+        values.isprintable()
+        and not ("&" in values or "| " in values or " |" in values or "  " in values)
+        and (values.isascii() or unicodedata.is_normalized("NFC", values))
+    )
 
 
 def _take_apart(

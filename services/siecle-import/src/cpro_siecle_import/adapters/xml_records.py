@@ -12,7 +12,7 @@ Names are compared as they are written: a prefix is part of the name, a default 
 
 import codecs
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -325,18 +325,38 @@ class RecordCutter:
         self._at = position
 
 
-def leaves(record: str) -> dict[str, str] | None:
-    """The children of a record by name, with their text as it is written, where each is a plain `<name>text</name>`.
+def leaves(record: str, nested: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, str]] | None:
+    """The children of a plain record by name: the texts of those with a text alone, the insides of the `nested` ones.
 
-    None where anything else is in it (children of children, attributes, empty tags, a name twice): `parse` reads those.
+    Plain is a record of `<name>text</name>`, `<name/>` and, once at most of each name that is `nested`,
+    `<name>…</name>` with children of its own. None where anything else is in it (children of children, attributes, a
+    name twice): `parse` reads those. Texts are as they are written.
     """
+    insides: dict[str, str] = {}
+    for name in nested:
+        opening, closing = f"<{name}>", f"</{name}>"
+        start = record.find(opening)
+        if start < 0:
+            continue
+        end = record.find(closing, start)
+        inside = record[start + len(opening) : end]
+        if end < 0 or _HOLE in inside:
+            return None
+        insides[name] = inside
+        record = f"{record[:start]}{_HOLE}{record[end + len(closing) :]}"
     found = _LEAF.findall(record)
-    children = dict(found)
-    # Every `<` of the record belongs to a child's two tags or to its own two.
-    return children if record.count("<") == 2 * len(children) + 2 and len(children) == len(found) else None
+    texts = dict(found)
+    empty = len(_EMPTY.findall(record)) if "/>" in record else 0
+    # Every `<` of the record belongs to a leaf's two tags, to an empty tag or to its own two, and no hole is in a leaf:
+    # so what was taken out were whole children of the record itself.
+    if record.count("<") != 2 * len(texts) + empty + 2 or len(texts) != len(found):
+        return None
+    return texts, insides
 
 
-_LEAF = re.compile(r"<([^\s/<>]+)>([^<]*)</")
+_HOLE = "\0"  # which no XML can hold
+_EMPTY = re.compile(r"<[^\s/<>]++\s*+/>")
+_LEAF = re.compile(rf"<([^\s/<>]+)>([^<{_HOLE}]*)</")
 
 
 def parse(record: str) -> Element:
