@@ -4,7 +4,7 @@ Run: `make bench-import` (about a quarter of an hour), or with the names of some
 Everything runs on servers of its own, in one run; each figure is the median of its runs, with the lowest and highest.
 
 - speed: one worker, from the stored upload to the committed database of the establishment, for a first import and for
-  the same pupils in a newer export; each time right after an `iterparse` + clear of the same file, whose rate divides it.
+  the same pupils in a newer export; each time right after an `iterparse` + clear of the same zip, unpacked on its way.
 - memory: the peak of a worker process that imports 1,000, 100,000 and 1,000,000 pupils, a process for each.
 - school: 1,500 pupils, from the request of the upload to `completed`, through the API and a worker process.
 - workers: 200 schools of 1,000 pupils, uploaded first, then imported by 1, 2 and 4 worker processes.
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 import httpx
@@ -31,6 +33,7 @@ from asgi_lifespan import LifespanManager
 from lxml import etree
 
 from cpro_contracts.identifiers import uai_key
+from cpro_embedded.ports import free_ports
 from cpro_platform import logs
 from cpro_platform.config import TelemetrySettings
 from cpro_platform.database import database_conninfo
@@ -52,6 +55,7 @@ LARGE, SCHOOL_PUPILS = 100_000, 1_500
 MEMORY_PUPILS = (1_000, 100_000, 1_000_000)
 SCHOOLS, PUPILS_OF_EACH, WORKERS = 200, 1_000, (1, 2, 4)
 _SCHOOL_RUNS = 15
+XML_NAME = "ElevesSansAdresses.xml"
 _WORKER = "from cpro_siecle_import.entrypoints.cli import app; app()"
 
 
@@ -74,6 +78,8 @@ class Bench:
     folder: Path
     config: Config
     results: Results = field(default_factory=Results)
+    ports: tuple[int, ...] = ()
+    """Where the workers tell whether they are ready."""
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1_200_000, 1_300_000)))
 
     async def new_tenant(self) -> str:
@@ -85,9 +91,9 @@ class Bench:
         return uai
 
     def export(self, uai: str, pupils: int, *, minutes: int = 0, style: RecordStyle = RecordStyle.LEAN) -> Path:
-        """The XML of a school's export, made so many minutes after the first."""
-        path = self.folder / f"{uai}-{pupils}-{minutes}.xml"
-        with path.open("wb") as file:
+        """The zip of a school's export, made so many minutes after the first."""
+        path = self.folder / f"{uai}-{pupils}-{minutes}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(XML_NAME, "w") as file:
             write_siecle_xml(
                 file,
                 uai,
@@ -100,14 +106,15 @@ class Bench:
 
     @contextmanager
     def workers(self, number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
+        self.ports = tuple(free_ports(number))
         started = [
             subprocess.Popen(
                 [sys.executable, "-c", _WORKER, "worker"],
-                env={**os.environ, **environment_of(self.config)},
+                env={**os.environ, **environment_of(self.config), "CPRO_SIECLE_IMPORT_OPERATIONS__PORT": str(port)},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            for _ in range(number)
+            for port in self.ports
         ]
         try:
             yield started
@@ -116,6 +123,20 @@ class Bench:
                 process.terminate()
             for process in started:
                 process.wait()
+
+    async def ready(self) -> None:
+        """Once every worker answers that it is: it has joined the group."""
+        async with httpx.AsyncClient() as client, asyncio.timeout(60):
+            for port in self.ports:
+                while not await _answers(client, port):  # noqa: ASYNC110 - another process becomes ready
+                    await asyncio.sleep(0.05)
+
+
+async def _answers(client: httpx.AsyncClient, port: int) -> bool:
+    try:
+        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def upload(service: Service, uai: str, path: Path) -> Job:
@@ -144,7 +165,7 @@ async def speed(bench: Bench) -> None:
                 rates[kind].append(LARGE / importing)
                 rates["iterparse"].append(LARGE / reading)
             await emptied(bench, uai)
-        size = files[0].stat().st_size
+        size = opened(files[0]).seek(0, os.SEEK_END)
         print(f"\n{style} records: {LARGE} pupils, {size / 1e6:.0f} MB, {size / LARGE:.0f} bytes a pupil")
         for kind, values in rates.items():
             print(f"  {kind:<10} {spread(values, '.0f')} pupils/s")
@@ -156,9 +177,14 @@ async def speed(bench: Bench) -> None:
             path.unlink()
 
 
+def opened(path: Path) -> IO[bytes]:
+    """The XML of an export, unpacked while it is read."""
+    return zipfile.ZipFile(path).open(XML_NAME)
+
+
 def iterparse_seconds(path: Path) -> float:
     began = time.perf_counter()
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         for _, element in etree.iterparse(stream, tag="ELEVE", resolve_entities=False, no_network=True):
             element.clear()
             while element.getprevious() is not None:
@@ -270,10 +296,13 @@ async def workers(bench: Bench) -> None:
     seconds: dict[int, float] = {}
     for number in WORKERS:
         schools = [await bench.new_tenant() for _ in range(SCHOOLS)]
-        async with Service(bench.config, work=Work.RELAY) as service:
+        async with Service(bench.config, work=Work.NOTHING) as service:
             jobs = [await uploaded_zip(bench, service, uai, seed) for seed, uai in enumerate(schools)]
-            began = time.perf_counter()
-            with bench.workers(number):
+        with bench.workers(number):
+            await bench.ready()
+            # Nothing was asked for yet: the requests leave with the relay.
+            async with Service(bench.config, work=Work.RELAY) as service:
+                began = time.perf_counter()
                 for job in jobs:
                     await at_rest(service, job.uai, job.id)
                 seconds[number] = time.perf_counter() - began

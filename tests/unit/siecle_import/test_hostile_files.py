@@ -20,7 +20,13 @@ AT_LEAST = 200
 SCHOOL = Target()
 RECEIVED_ON = SCHOOL.exported_at.replace(tzinfo=None) + timedelta(days=5)
 # What the state of a school or of the service decides, not the file alone.
-NOT_OF_THE_FILE = {"export_outdated", "establishment_unknown", "file_missing", "processing_error"}
+NOT_OF_THE_FILE = {
+    "confirmation_expired",
+    "export_outdated",
+    "establishment_unknown",
+    "file_missing",
+    "processing_error",
+}
 
 
 @dataclass

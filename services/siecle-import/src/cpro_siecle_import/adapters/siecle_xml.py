@@ -136,9 +136,10 @@ class SiecleReader:
         encoding = EncodingWatch(head)
         _refuse_other_kinds(head)
         handed_on = 0
+        texts = iter(WellFormedText(self._watched(head, encoding), encoding.name))
         try:
-            for text in WellFormedText(self._watched(head, encoding), encoding.name):
-                self._read(text)
+            for text in texts:
+                self._read(text, texts)
                 if len(self._batch) >= BATCH_LINES or self._stream.bytes_read - handed_on >= BATCH_BYTES:
                     handed_on = self._stream.bytes_read
                     yield self._take_batch()
@@ -166,11 +167,17 @@ class SiecleReader:
             before = chunk
             chunk = self._stream.read(CHUNK_BYTES)
 
-    def _read(self, text: str) -> None:
-        plain = self._markup.feed(text)
-        self._note_progress(plain, text)
-        for stretch in self._cutter.feed(plain):
-            self._readers[stretch.path](stretch.records)
+    def _read(self, text: str, following: Iterator[str]) -> None:
+        try:
+            plain = self._markup.feed(text)
+            self._note_progress(plain, text)
+            for stretch in self._cutter.feed(plain):
+                self._readers[stretch.path](stretch.records)
+        except (LookupError, ValueError):
+            # Ahead of libxml2, which now says what is wrong here; if it has nothing to say, the fault is ours.
+            for _ in following:
+                pass
+            raise
         self._refuse_crowd()
 
     def _note_progress(self, plain: str, text: str) -> None:

@@ -58,9 +58,10 @@ class _NoTree:
 
 
 class WellFormedText:
-    """The text of a document, chunk by chunk, each given only once libxml2 has passed it.
+    """The text of a document, chunk by chunk, each given once libxml2 has passed it but for a tag at its end.
 
-    No entity is resolved, nothing is fetched, no DTD is read, and libxml2's own limits stay in force.
+    Who stumbles over what is given may be ahead of libxml2 by that tag: iterate to the end for its verdict. No entity is
+    resolved, nothing is fetched, no DTD is read, and libxml2's own limits stay in force.
 
     Raises, while it is iterated:
         MalformedXmlError: the document is not well-formed; what was given before it must be forgotten.
@@ -87,21 +88,32 @@ class WellFormedText:
             raise MalformedXmlError(int(getattr(error, "code", 0)), error.lineno or 1) from error
 
     def _passed(self) -> Iterator[str]:
+        # Reading, unpacking and judging are the other thread's: most of it happens outside the interpreter.
         with ThreadPoolExecutor(1, thread_name_prefix="well-formed") as judge:
-            chunk = next(self._chunks, b"")
-            self._parser.feed(chunk)
+            chunk = self._judged()
             while chunk:
-                following = next(self._chunks, b"")
-                verdict = judge.submit(self._parser.feed, following) if following else None
-                yield self._decoder.decode(chunk)
-                if verdict is not None:
-                    verdict.result()
-                chunk = following
-            self._parser.close()
+                following = judge.submit(self._judged)
+                try:
+                    yield self._decoder.decode(chunk)
+                except UnicodeDecodeError:
+                    # libxml2 looks at a tag once it is complete: let it say what is wrong.
+                    while following.result():
+                        following = judge.submit(self._judged)
+                    raise
+                chunk = following.result()
         # Prefixes that are not declared, and the like: without a tree libxml2 notes them and goes on.
         for noted in self._parser.feed_error_log:
             raise MalformedXmlError(noted.type, noted.line)
         yield self._decoder.decode(b"", final=True)
+
+    def _judged(self) -> bytes:
+        """The next chunk, passed; empty at the end of a document that is complete."""
+        chunk = next(self._chunks, b"")
+        if chunk:
+            self._parser.feed(chunk)
+        else:
+            self._parser.close()
+        return chunk
 
 
 class PlainMarkup:
