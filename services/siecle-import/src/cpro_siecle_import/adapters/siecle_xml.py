@@ -33,7 +33,9 @@ from cpro_siecle_import.domain.export import ExportHeader
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
 from cpro_siecle_import.domain.refusals import FileRefusedError
 
-CHUNK_BYTES = 64 * 1024
+HEAD_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
+"""Long enough for the thread that judges to get its turn while the other one reads."""
 LARGEST_ELEMENT_BYTES = 512 * 1024
 """More than this (in characters of the text) without the end of an element: no export has such a thing."""
 BATCH_LINES = 2_000
@@ -152,7 +154,7 @@ class SiecleReader:
     def _read_head(self) -> bytes:
         """Enough to know what kind of file this is."""
         head = b""
-        while len(head) < CHUNK_BYTES and (chunk := self._stream.read(CHUNK_BYTES - len(head))):
+        while len(head) < HEAD_BYTES and (chunk := self._stream.read(HEAD_BYTES - len(head))):
             head += chunk
         if not head.strip(b"\x00 \t\r\n"):
             raise FileRefusedError(refusals.EMPTY_FILE)

@@ -60,8 +60,8 @@ class _NoTree:
 class WellFormedText:
     """The text of a document, chunk by chunk, each given once libxml2 has passed it but for a tag at its end.
 
-    Who stumbles over what is given may be ahead of libxml2 by that tag: iterate to the end for its verdict. No entity is
-    resolved, nothing is fetched, no DTD is read, and libxml2's own limits stay in force.
+    Who stumbles over what is given may be ahead of libxml2 by that tag: iterate to the end for its verdict. No entity
+    is resolved, nothing is fetched, no DTD is read, and libxml2's own limits stay in force.
 
     Raises, while it is iterated:
         MalformedXmlError: the document is not well-formed; what was given before it must be forgotten.
@@ -275,7 +275,7 @@ class RecordCutter:
         """The complete records that follow each other here, told apart by their closing tags alone.
 
         That is exact where a part up to a closing tag begins with an opening tag and no other opens in it. Where that
-        does not hold, or something else comes between, it is for `_next` to look at one tag after the other.
+        does not hold, or something else comes between, it is for `_take` to look at one tag after the other.
         """
         text, at, line = self._text, self._at, self._line
         name = path[-1]
@@ -283,12 +283,11 @@ class RecordCutter:
         records: list[Record] = []
         while (begins := text.find("<", at)) >= 0 and text.startswith(opening, begins):
             inside = begins + len(opening)
-            end = text.find(closing, inside)
+            # Never beyond the next opening tag: whatever the records are, the text is looked through once.
+            end = text.find(closing, inside, _next_opening(text, opening, inside))
             if end < 0 or text[inside] not in _AFTER_NAME:
                 break
             end += len(closing)
-            if text.find(opening, inside, end) >= 0 and _openings_of(name, text, begins, end) > 1:
-                break
             record = text[begins:end]
             line += text.count("\n", at, begins)
             records.append(Record(line, record))
@@ -419,8 +418,13 @@ def _step(tag: re.Match[str]) -> int:
     return -1 if closing else 0 if empty else 1
 
 
-def _openings_of(name: str, text: str, start: int, end: int) -> int:
-    return sum(text.count(f"<{name}{following}", start, end) for following in _AFTER_NAME)
+def _next_opening(text: str, opening: str, start: int) -> int:
+    """Where the next tag begins that opens with just this name; the end of the text where none does."""
+    while (start := text.find(opening, start)) >= 0:
+        start += len(opening)
+        if start >= len(text) or text[start] in _AFTER_NAME:
+            return start - len(opening)
+    return len(text)
 
 
 @lru_cache(maxsize=64)
