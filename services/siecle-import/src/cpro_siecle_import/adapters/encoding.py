@@ -75,8 +75,12 @@ class EncodingWatch:
         return False
 
     def _mismatch(self, actual: str) -> FileRefusedError:
-        declared = self.declared or "UTF-8"
-        return FileRefusedError(refusals.ENCODING_MISMATCH, declared=declared, actual=actual)
+        announced = (
+            f"annonce l'encodage « {self.declared} »"
+            if self.declared
+            else "n'annonce aucun encodage (l'UTF-8 est alors attendu)"
+        )
+        return FileRefusedError(refusals.ENCODING_MISMATCH, announced=announced, actual=actual)
 
 
 def _normal(declared: str | None) -> str:

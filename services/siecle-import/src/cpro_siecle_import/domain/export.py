@@ -108,7 +108,12 @@ def _uai(found: str | None, expected: str) -> str:
     try:
         uai = parse_uai(found or "")
     except MalformedUaiError:
-        raise FileRefusedError(refusals.UAI_MISSING, found=(found or "")[:20], expected=expected) from None
+        problem = (
+            f"Le code d'établissement du fichier, « {found[:20]} », n'est pas un code UAI"
+            if found
+            else "Le fichier ne dit pas de quel établissement il vient"
+        )
+        raise FileRefusedError(refusals.UAI_MISSING, problem=problem, expected=expected) from None
     if uai != expected:
         raise FileRefusedError(refusals.UAI_OF_ANOTHER_SCHOOL, found=uai, expected=expected)
     return uai

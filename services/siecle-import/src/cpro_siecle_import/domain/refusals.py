@@ -45,7 +45,12 @@ def _is_invisible(character: str) -> bool:
     return kind.startswith("C") or kind in {"Zl", "Zp"}
 
 
-EMPTY_FILE = Refusal("empty_file", "Fichier vide", f"Le fichier déposé ne contient aucun octet. {EXPORT_AGAIN}")
+EMPTY_FILE = Refusal(
+    "empty_file",
+    "Fichier vide",
+    "Le fichier déposé est vide ; il était attendu ExportXML_ElevesSansAdresses.zip, ou le fichier XML qu'il contient. "
+    f"{EXPORT_AGAIN}",
+)
 NOT_XML_NOR_ZIP = Refusal(
     "not_xml_nor_zip",
     "Ni XML ni zip",
@@ -95,8 +100,8 @@ ZIP_SEVERAL_FILES = Refusal(
 EXPANSION_LIMIT = Refusal(
     "expansion_limit",
     "Fichier trop volumineux une fois décompressé",
-    "Le fichier dépasse, une fois décompressé, {limit_mb} Mo ou la taille plausible pour une archive de ce poids. "
-    f"{EXPORT_AGAIN}",
+    "Le fichier dépasse, une fois décompressé, {limit_mb} Mo ou la taille plausible pour une archive de ce poids ; il "
+    f"était attendu l'export des élèves d'un établissement. {EXPORT_AGAIN}",
 )
 XML_MALFORMED = Refusal(
     "xml_malformed",
@@ -108,13 +113,13 @@ XML_OVERSIZED = Refusal(
     "xml_oversized_element",
     "Structure XML anormale",
     "Un élément du fichier XML est d'une taille ou d'une profondeur qu'aucun export de SIECLE n'a (vers la ligne "
-    f"{{line}}). {EXPORT_AGAIN}",
+    f"{{line}}) ; il était attendu un export que rien n'a modifié. {EXPORT_AGAIN}",
 )
 DOCTYPE_FORBIDDEN = Refusal(
     "doctype_forbidden",
     "Déclaration interdite dans le XML",
-    "Le fichier XML contient une déclaration DOCTYPE ou ENTITY, qu'un export de SIECLE n'a jamais et qui est refusée "
-    f"par sécurité. {EXPORT_AGAIN}",
+    "Le fichier XML contient une déclaration DOCTYPE ou ENTITY, qui est refusée par sécurité ; il était attendu un "
+    f"export de SIECLE, qui n'en a jamais. {EXPORT_AGAIN}",
 )
 ENCODING_UNKNOWN = Refusal(
     "encoding_unknown",
@@ -125,14 +130,13 @@ ENCODING_UNKNOWN = Refusal(
 ENCODING_MISMATCH = Refusal(
     "encoding_mismatch",
     "Encodage annoncé et contenu différents",
-    "Le fichier XML annonce l'encodage « {declared} » mais ses caractères sont {actual} : les noms accentués seraient "
+    "Le fichier XML {announced} mais ses caractères sont {actual} : les noms accentués seraient "
     f"faussés. Le fichier a sans doute été réenregistré par un éditeur. {EXPORT_AGAIN}",
 )
 UAI_MISSING = Refusal(
     "uai_missing",
     "Établissement absent du fichier",
-    "Le fichier ne dit pas de quel établissement il vient (« {found} » n'est pas un code UAI) ; il était attendu "
-    f"{{expected}}. {EXPORT_AGAIN}",
+    f"{{problem}} ; il était attendu {{expected}}. {EXPORT_AGAIN}",
 )
 UAI_OF_ANOTHER_SCHOOL = Refusal(
     "uai_of_another_school",
@@ -150,14 +154,14 @@ EXPORT_IN_FUTURE = Refusal(
     "export_in_future",
     "Date d'export dans le futur",
     "Le fichier dit avoir été exporté le {found}, après son dépôt ({received}) ; il était attendu une date passée. "
-    f"Vérifiez l'horloge du poste. {EXPORT_AGAIN}",
+    f"Attendez cette date pour le déposer à nouveau, ou bien : {EXPORT_AGAIN[0].lower()}{EXPORT_AGAIN[1:]}",
     retry_may_help=True,
 )
 EXPORT_DATE_UNREADABLE = Refusal(
     "export_date_unreadable",
     "Date d'export illisible",
-    "Le fichier dit avoir été exporté le « {found} » ; il était attendu une date de la forme 15/09/2026 ou "
-    f"15/09/2026 18:30:00. {EXPORT_AGAIN}",
+    "La date d'export du fichier, « {found} », n'est pas lisible ; il était attendu une date de la forme 15/09/2026 "
+    f"ou 15/09/2026 18:30:00. {EXPORT_AGAIN}",
 )
 NO_PUPIL = Refusal(
     "no_pupil",
@@ -167,8 +171,8 @@ NO_PUPIL = Refusal(
 NO_STRUCTURES = Refusal(
     "no_structures",
     "Aucune classe dans le fichier",
-    "Le fichier ne dit pas dans quelle classe sont les élèves (bloc des structures absent ou vide) : sans lui, les "
-    f"présents ne se distinguent pas des absents. {EXPORT_AGAIN}",
+    "Le fichier ne dit pas dans quelle classe sont les élèves, et les présents ne s'y distinguent pas des absents ; il "
+    f"était attendu le bloc STRUCTURES, avec la classe de chaque élève. {EXPORT_AGAIN}",
 )
 ESTABLISHMENT_UNKNOWN = Refusal(
     "establishment_unknown",
@@ -180,7 +184,8 @@ ESTABLISHMENT_UNKNOWN = Refusal(
 FILE_MISSING = Refusal(
     "file_missing",
     "Fichier déposé introuvable",
-    "Le fichier déposé n'est plus dans l'espace de stockage, ou n'y est plus le même. Déposez-le à nouveau.",
+    "Le fichier déposé n'est plus dans l'espace de stockage, ou n'y est plus le même qu'à son dépôt, comme il était "
+    "attendu. Déposez-le à nouveau.",
     retry_may_help=True,
 )
 CONFIRMATION_EXPIRED = Refusal(
