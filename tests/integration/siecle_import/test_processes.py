@@ -38,6 +38,11 @@ async def is_ready(client: httpx.AsyncClient) -> bool | None:
         return None
 
 
+async def metrics_with(client: httpx.AsyncClient, line: str) -> str | None:
+    text = (await client.get("/metrics")).text
+    return text if line in text else None
+
+
 async def test_a_relay_and_a_sweep_say_that_they_are_ready_and_end_in_good_order(
     config_without_worker: Config, process: StartProcess
 ) -> None:
@@ -67,11 +72,11 @@ async def test_a_worker_counts_what_it_did_and_names_nobody(
 
     await lone_school.imports([*pupils[:3], replace(pupils[3], family_name="")])
     await lone_school.imports(b"<BEE_COMMUN/>")
-    text = (await operations.get("/metrics")).text
+    # The job is at rest a moment before the worker counts it.
+    text = await eventually(lambda: metrics_with(operations, 'cpro_imports_total{outcome="failed"} 1.0'))
     started.terminate()
 
     assert 'cpro_imports_total{outcome="completed"} 1.0' in text
-    assert 'cpro_imports_total{outcome="failed"} 1.0' in text
     assert 'cpro_import_refusals_total{code="wrong_kind_of_file"} 1.0' in text
     assert 'cpro_import_pupils_total{change="created"} 3.0' in text
     assert 'cpro_import_findings_total{code="family_name_missing",severity="rejection"} 1.0' in text

@@ -4,6 +4,7 @@ PostgreSQL refuses to run as root, and root is what containers and CI usually ar
 see below a private home: binaries and data that `nobody` can't reach are placed under the temporary folder instead.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -83,6 +84,13 @@ class PostgresServer:
     def kill(self) -> None:
         """End it by SIGKILL: the next start goes through crash recovery."""
         self.process.kill()
+
+    def end_at_once(self) -> None:
+        """End it without writing its memory to disk first, which takes seconds for hundreds of databases."""
+        if self.process.pid is not None and self.process.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGQUIT)  # "immediate": the next start goes through crash recovery
+        self.process.stop()
 
     def remove_data(self) -> None:
         """Delete the cluster; it must be stopped."""

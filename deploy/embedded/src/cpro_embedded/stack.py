@@ -101,6 +101,8 @@ class EmbeddedStack:
     def stop(self) -> None:
         """Stop every server in good order and give the folder back; safe to repeat."""
         try:
+            for cluster in self._postgres.values():
+                cluster.end_at_once()  # its data is deleted next
             self._each("stop")
             for cluster in self._postgres.values():
                 cluster.remove_data()

@@ -154,7 +154,7 @@ EXPORT_IN_FUTURE = Refusal(
     "export_in_future",
     "Date d'export dans le futur",
     "Le fichier dit avoir été exporté le {found}, après son dépôt ({received}) ; il était attendu une date passée. "
-    f"Attendez cette date pour le déposer à nouveau, ou bien : {EXPORT_AGAIN[0].lower()}{EXPORT_AGAIN[1:]}",
+    f"Déposez-le à nouveau une fois cette date passée, ou r{EXPORT_AGAIN[1:]}",
     retry_may_help=True,
 )
 EXPORT_DATE_UNREADABLE = Refusal(
