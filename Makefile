@@ -22,8 +22,8 @@ demo: setup ## Play the whole way on real servers: schools import, records follo
 run: setup ## Run the servers and the four services with demo schools, until Ctrl-C
 	@$(PYTHON) -m cpro_embedded.run
 
-test: setup ## Run the tests on real servers (some minutes), without the long fault tests
-	@$(PYTHON) -m pytest -q -m "not faults"
+test: setup ## Run the tests on real servers (some minutes, two at a time), without the long fault tests
+	@$(PYTHON) -m pytest -q -m "not faults" -n 2 --dist loadfile
 
 faults: setup ## Run the long fault tests: servers and workers killed half-way
 	@$(PYTHON) -m pytest -q -m faults
