@@ -116,15 +116,18 @@ byte meddling = MEDDLING;
 #else
 #define FOLLOWED  (!(CALLED_FOR(A) && rows[A]) && !(CALLED_FOR(B) && rows[B]))
 #endif
-#if MEDDLING > 0
-/* Who writes past the guard is found out, and then nothing is deleted: a person must look. */
-#define A_PERSON_MUST_LOOK  (CHANGED(0) || CHANGED(1) || CHANGED(2))
-#else
-#define A_PERSON_MUST_LOOK  false
-#endif
+/* Who writes past the guard is found out, and then nothing is deleted: a person must look (records_changed). */
+#define PAST_THE_GUARD      128
+#define A_PERSON_MUST_LOOK  ((written & PAST_THE_GUARD) && (CHANGED(0) || CHANGED(1) || CHANGED(2)))
 #define IN_ONE_PLACE   ((rows[A] & rows[B]) == 0)
-#define NO_HOLD_LEFT   (hold_transfer[A] == 0 && hold_transfer[B] == 0)
+#if LIES > 0
+/* Opposite transfers may wait for each other until the join says what is true; it never does. */
+#define FREE_AT_REST(school)  (hold_transfer[school] == 0 || IN_HAND(hold_transfer[school] - 1))
+#define ALL_ENDED      ((ENDED(0) || BLOCKED(0)) && (ENDED(2) || BLOCKED(2)))
+#else
+#define FREE_AT_REST(school)  (hold_transfer[school] == 0)
 #define ALL_ENDED      (ENDED(0) && ENDED(1) && ENDED(2))
+#endif
 
 /* ==== The join: events propose ==== */
 
@@ -133,7 +136,18 @@ byte meddling = MEDDLING;
     && KNOWN_ACTIVE(DESTINATION(t)) && KNOWN_OPTED_IN(A) && KNOWN_OPTED_IN(B))
 
 /* One of an origin at a time; what has been completed is not planned again. */
+#ifdef NO_ONE_AT_A_TIME
+#define PLANNABLE(t)  (state[t] == NONE || state[t] == CANCELLED)
+#else
 #define PLANNABLE(t)  ((state[t] == NONE || state[t] == CANCELLED) && !(ORIGIN(t) == A && IN_HAND(OTHER_OF_ORIGIN(t))))
+#endif
+
+#ifdef NO_HIGHEST_REVISION
+bit old_one_came;
+#define OLD_ONE_CAME  old_one_came
+#else
+#define OLD_ONE_CAME  false
+#endif
 
 inline derive_one(x) {
     if
@@ -168,8 +182,12 @@ inline derive() {
  * a later one may come first, and then those before it, and all that come twice, change nothing. */
 inline take_in() {
     if
-    :: atomic { known_revision[A] < revision[A] -> known_revision[A]++; derive() }
-    :: atomic { known_revision[A] + 1 < revision[A] -> known_revision[A] = revision[A]; derive() }
+#ifdef NO_HIGHEST_REVISION
+    :: atomic { known_revision[A] > 1 && known_revision[A] == revision[A] && !old_one_came -> /* the last to come is old */
+            old_one_came = 1; known_revision[A]--; derive() }
+#endif
+    :: atomic { known_revision[A] < revision[A] && !OLD_ONE_CAME -> known_revision[A]++; derive() }
+    :: atomic { known_revision[A] + 1 < revision[A] && !OLD_ONE_CAME -> known_revision[A] = revision[A]; derive() }
     :: atomic { known_revision[B] < revision[B] -> known_revision[B]++; derive() }
     :: atomic { known_revision[B] + 1 < revision[B] -> known_revision[B] = revision[B]; derive() }
     :: atomic { known_opt_in[A] < opt_in[A] -> known_opt_in[A]++; derive() }
@@ -222,15 +240,19 @@ inline opt_in_changes(school) {
 #else
 #define HELD_HERE(school)  (hold_transfer[school] != 0)
 #endif
+#ifdef NO_GUARD_ONCE_MOVED
+#define MOVED_AWAY(school)  false
+#else
+#define MOVED_AWAY(school)  (records_moved[school] && !ACTIVE(school))
+#endif
 
 /* One statement of the core application, with the guard trigger `refuse_writes_in_transfer`. A refused write was never
  * acknowledged, so there is nothing to note of it. */
 inline write(school) {
-    atomic { writes > 0 && !HELD_HERE(school) && !(records_moved[school] && !ACTIVE(school)) ->
+    atomic { writes > 0 && !HELD_HERE(school) && !MOVED_AWAY(school) ->
         rows[school] = rows[school] | (1 << writes);
         written = written | (1 << writes);
-        writes--;
-        assert(ALL_IS_WELL)
+        writes--
     }
 }
 
@@ -244,7 +266,7 @@ end_waiting:
     :: write(A)
     :: write(B)
 #if MEDDLING > 0
-    :: atomic { meddling > 0 && rows[A] -> meddling--; rows[A] = rows[A] | 128; written = written | 128 }
+    :: atomic { meddling > 0 && rows[A] -> meddling--; rows[A] = rows[A] | PAST_THE_GUARD; written = written | PAST_THE_GUARD }
 #endif
     od
 }
@@ -278,7 +300,7 @@ inline claim() {
         :: else -> faults--
         fi;
         epoch[t]++;
-        assert(epoch[t] < MOST_EPOCHS);
+        assert(epoch[t] < MOST_EPOCHS);                     /* the same step is tried again for ever */
         e = epoch[t];
         working[ME] = t + 1;
         working_epoch[ME] = e;
@@ -347,7 +369,11 @@ inline hold() {
             finished = 0;
             if
             :: landed
-            :: else -> assert(epoch[t] != e); goto idle     /* landing_lost: without an old backup, a sleeper's illusion */
+            :: else ->                                      /* _report_lost_landings: a sleeper's illusion */
+#ifndef LANDINGS_MAY_SEEM_LOST
+                assert(epoch[t] != e);                      /* a landing is reported lost that is not */
+#endif
+                goto landing_lost
             fi
         :: else ->
             if
@@ -367,7 +393,7 @@ inline hold() {
                 :: else -> goto idle                        /* busy */
                 fi
             fi;
-            assert(landed || MAY_DEPART(t))
+            assert(landed || MAY_DEPART(t))                 /* held with the opt-in off, or the pupil still there */
         fi
     }
 }
@@ -433,6 +459,11 @@ inline copy_out() {
 #else
 #define PUPIL_AT_LANDING  ACTIVE(DESTINATION(t))
 #endif
+#ifdef NO_CHECK_NOT_LEAVING
+#define LEAVING_THERE  false
+#else
+#define LEAVING_THERE  (hold_transfer[DESTINATION(t)] != 0)
+#endif
 #ifdef NO_FENCE
 #define FENCE_IS_MINE  true
 #else
@@ -444,7 +475,7 @@ inline land() {
     atomic {
         MAY_DIE;
         if
-        :: hold_transfer[DESTINATION(t)] != 0 -> goto idle  /* busy: _check_not_leaving, and the guard under the COPY */
+        :: LEAVING_THERE -> goto idle                       /* busy: _check_not_leaving, and the guard under the COPY */
         :: else
         fi;
         if
@@ -459,7 +490,7 @@ inline land() {
         :: (rows[DESTINATION(t)] & copied) != 0 || incoming[t] -> goto set_aside        /* the primary keys */
         :: else
         fi;
-        assert(MAY_ENTER(t));
+        assert(MAY_ENTER(t));                               /* landed with the opt-in off, or the pupil not there */
 #if MEDDLING > 0
         if
         :: meddling > 0 && copied -> meddling--;            /* values that arrive otherwise than they left */
@@ -481,7 +512,7 @@ inline land() {
         :: else
         fi;
 #endif
-        assert(ALL_IS_WELL);
+        assert(ALL_IS_WELL);                                /* a record, or its file, is gone */
         if
         :: landed = 1
         :: faults > 0 -> faults--; goto set_aside           /* committed, but the answer is an error nobody foresaw */
@@ -498,8 +529,7 @@ inline finish() {
         :: outgoing[t]
 #endif
         :: else ->
-#ifdef NO_HOLD_AT_FINISH
-#else
+#ifndef NO_HOLD_AT_FINISH
             if
             :: !HOLD_IS_MINE -> goto idle                   /* superseded */
             :: else
@@ -521,7 +551,7 @@ inline finish() {
             outgoing[t] = 1;
             records_moved[ORIGIN(t)] = !ACTIVE(ORIGIN(t));                               /* _NOTE_MOVED */
             hold_transfer[ORIGIN(t)] = 0; hold_epoch[ORIGIN(t)] = 0;
-            assert(ALL_IS_WELL)
+            assert(ALL_IS_WELL)                             /* a record, or its file, is gone */
         fi
     }
 }
@@ -538,7 +568,7 @@ inline tidy() {
             :: else -> copies[keep / 16] = copies[keep / 16] & ~(1 << (keep % 16))
             fi;
             keep = 0;
-            assert(ALL_IS_WELL)
+            assert(ALL_IS_WELL)                             /* a record, or its file, is gone */
         :: else
         fi
     };
@@ -556,11 +586,17 @@ inline tidy() {
 inline discard_copies(but_of_epoch) {
 #ifdef FILES
     atomic { MAY_DIE; doomed = copies[t] & MY_COPIES & ~(but_of_epoch == 0 -> 0 : (1 << but_of_epoch)) };
-    atomic { MAY_DIE; copies[t] = copies[t] & ~doomed; doomed = 0; assert(ALL_IS_WELL) }
+    atomic { MAY_DIE; copies[t] = copies[t] & ~doomed; doomed = 0; assert(ALL_IS_WELL) } /* a record, or its file, is gone */
 #else
     skip
 #endif
 }
+
+#ifdef NO_DERIVING_AT_THE_END
+#define DERIVE_AGAIN  skip
+#else
+#define DERIVE_AGAIN  derive()
+#endif
 
 /* Transfer database: both receipts are there; plan what may follow. */
 inline complete() {
@@ -573,7 +609,7 @@ inline complete() {
             :: moved_at_revision[ORIGIN(t)] < ORIGIN_REVISION(t) -> moved_at_revision[ORIGIN(t)] = ORIGIN_REVISION(t)
             :: else
             fi;
-            derive()
+            DERIVE_AGAIN
         :: else
         fi
     }
@@ -602,11 +638,11 @@ inline release() {
 }
 
 /* Transfer database: set aside until a fact changes or it is tried again, or ended because it was asked to stop. */
-inline end_as(outcome) {
+inline end(outcome) {
     atomic {
         MAY_DIE;
         if
-        :: MINE(t) -> state[t] = outcome; cancel_requested[t] = 0; derive()
+        :: MINE(t) -> state[t] = outcome; cancel_requested[t] = 0; DERIVE_AGAIN
         :: else
         fi
     }
@@ -659,6 +695,10 @@ bring_home:
     complete();
     goto idle;
 
+landing_lost:
+    end(HELD);
+    goto idle;
+
 set_aside:
     stop = 0;
 cancel_it:
@@ -674,8 +714,8 @@ let_go:                                                     /* ask the destinati
     discard_copies(0);
     release();
     if
-    :: stop -> end_as(CANCELLED)
-    :: else -> end_as(HELD)
+    :: stop -> end(CANCELLED)
+    :: else -> end(HELD)
     fi;
     goto idle
 }
@@ -684,11 +724,15 @@ let_go:                                                     /* ask the destinati
 proctype rest() {
     atomic {
         timeout ->
-        assert(ALL_IS_WELL);
-        assert(A_PERSON_MUST_LOOK || IN_ONE_PLACE);
-        assert(A_PERSON_MUST_LOOK || NO_HOLD_LEFT);
-        assert(A_PERSON_MUST_LOOK || ALL_ENDED);
-        assert(A_PERSON_MUST_LOOK || FOLLOWED)
+        assert(ALL_IS_WELL);                                /* a record, or its file, is gone */
+#ifdef HOLDS_MAY_STAY
+        assert(IN_ONE_PLACE || !ALL_ENDED)                  /* a record is in two places at rest */
+#else
+        assert(A_PERSON_MUST_LOOK || IN_ONE_PLACE);         /* a record is in two places at rest */
+        assert(A_PERSON_MUST_LOOK || ALL_ENDED);            /* a transfer is under way for ever */
+        assert(A_PERSON_MUST_LOOK || (FREE_AT_REST(A) && FREE_AT_REST(B)));  /* a hold outlives its transfer */
+        assert(A_PERSON_MUST_LOOK || FOLLOWED)              /* records have not followed the pupil */
+#endif
     }
 }
 
