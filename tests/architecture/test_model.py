@@ -43,8 +43,6 @@ def test_the_states_are_those_of_a_transfer() -> None:
 
 
 def test_each_guard_that_the_model_can_lose_is_tried() -> None:
-    in_the_model = set(re.findall(r"\bNO_[A-Z]\w+", MODEL)) & set(
-        re.findall(r"(?:ifn?def|defined\() ?(NO_\w+)", MODEL)
-    )
+    in_the_model = set(re.findall(r"\bNO_[A-Z]\w+", MODEL)) & set(re.findall(r"(?:ifn?def|defined\() ?(NO_\w+)", MODEL))
 
     assert in_the_model == set(re.findall(r"\bNO_[A-Z]\w+", SCRIPT))

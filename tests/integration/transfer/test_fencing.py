@@ -160,7 +160,9 @@ async def test_a_late_finish_and_a_late_release_change_nothing(world: TransferWo
     assert set(verdict.places.values()) == {destination.uai}
 
 
-@pytest.mark.xfail(strict=True, reason="docs/explanation/model.md, first finding: nothing at the origin outlives a release")
+@pytest.mark.xfail(
+    strict=True, reason="docs/explanation/model.md, first finding: nothing at the origin outlives a release"
+)
 async def test_a_late_hold_after_the_transfer_was_cancelled_leaves_nothing_behind(world: TransferWorld) -> None:
     origin, destination, leaver = await _called_for(world)
     steps = Steps(world)
