@@ -731,6 +731,9 @@ proctype rest() {
         assert(A_PERSON_MUST_LOOK || IN_ONE_PLACE);         /* a record is in two places at rest */
         assert(A_PERSON_MUST_LOOK || ALL_ENDED);            /* a transfer is under way for ever */
         assert(A_PERSON_MUST_LOOK || (FREE_AT_REST(A) && FREE_AT_REST(B)));  /* a hold outlives its transfer */
+#ifdef STRAY_COPIES_COUNT
+        assert(copies[0] == 0 || ((rows[B] & 1) && copies[0] == (1 << (object_key[B] % 16))));  /* a copy that no row names */
+#endif
         assert(A_PERSON_MUST_LOOK || FOLLOWED)              /* records have not followed the pupil */
 #endif
     }
