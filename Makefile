@@ -8,7 +8,7 @@ SECONDS ?= 60
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz model lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or 
 
 bench-import: setup ## Measure the import: speed, memory, a school's wait, workers (a quarter of an hour)
 	@$(PYTHON) benchmarks/import_speed.py
+
+model: ## Search the model of the move with spin: whole, then without each guard (some minutes)
+	@scripts/model
 
 lint: setup ## Check style and format
 	@$(PYTHON) -m ruff check

@@ -1,6 +1,8 @@
 """A mover that sleeps through its lease and wakes up can do no harm: its epoch is over."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -158,6 +160,44 @@ async def test_a_late_finish_and_a_late_release_change_nothing(world: TransferWo
     assert set(verdict.places.values()) == {destination.uai}
 
 
+async def test_a_late_hold_after_the_transfer_was_cancelled_leaves_nothing_behind(world: TransferWorld) -> None:
+    origin, destination, leaver = await _called_for(world)
+    steps = Steps(world)
+    sleeper = await steps.claim()
+    prepared = await steps.records.prepare(sleeper.destination_uai, [sleeper])
+
+    await destination.opts_out()
+    await world.take_in_events()
+    await _move_until_done(world, steps, "cancelled")
+    with suppress(SupersededError):
+        await steps.records.hold(sleeper.origin_uai, [sleeper], prepared.sheets, uuid4(), landed=[])
+
+    assert await origin.fetch("SELECT * FROM transfer_hold") == []
+    await origin.has_again(leaver)
+    await origin.execute("INSERT INTO report (pupil_id, title) VALUES (%s, 'a new year')", leaver)
+
+
+async def test_a_hold_that_waited_for_a_finish_leaves_nothing_behind(world: TransferWorld) -> None:
+    origin, _, leaver = await _called_for(world)
+    steps = Steps(world)
+    slow = await steps.claim()
+    claim_id, _ = await steps.hold(slow)
+    landed = await steps.land(slow, claim_id)
+    successor = await steps.claim()
+    await steps.records.prepare(successor.destination_uai, [successor])
+
+    async with world.schools.tenants.begin(origin.uai) as tx:
+        await tx.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))
+        finish = asyncio.create_task(steps.records.finish(slow.origin_uai, {slow: landed}, uuid4()))
+        await _waiting_for_locks(origin, 1)
+        hold = asyncio.create_task(steps.records.hold(origin.uai, [], {}, uuid4(), landed=[successor]))
+        await _waiting_for_locks(origin, 2)
+    await asyncio.gather(finish, hold)
+    await steps.records.finish(successor.origin_uai, {successor: landed}, uuid4())
+
+    assert await origin.fetch("SELECT * FROM transfer_hold") == []
+
+
 async def test_late_removals_leave_the_files_of_whoever_landed(world: TransferWorld) -> None:
     _, destination, _ = await _called_for(world)
     steps = Steps(world)
@@ -182,6 +222,16 @@ async def test_files_landed_by_an_earlier_mover_survive_the_tidying_of_the_next(
 
     assert (await world.schools.verify()).clean
     assert all(f"/{first.epoch}/" in key for key in await _files(world.schools.store, destination))
+
+
+async def _waiting_for_locks(school: School, number: int) -> None:
+    async def so_many() -> bool | None:
+        ((waiting,),) = await school.fetch(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return True if waiting == number else None
+
+    await eventually(so_many, lambda: school.fetch("SELECT query, wait_event FROM pg_stat_activity"))
 
 
 async def _files(store: ObjectStore, school: School) -> Sequence[str]:

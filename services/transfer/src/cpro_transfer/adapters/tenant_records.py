@@ -167,10 +167,9 @@ class TenantRecords:
         """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils."""
         ids = [claim.id for claim in claims]
         async with self._transaction(destination_uai) as tx:
-            raised = await _fetch(tx, _RAISE_FENCE, (ids, [claim.epoch for claim in claims]))
+            mine = await _raise_fence(tx, claims)
             landed = await _receipts(tx, ids, "incoming")
             pupils = await _pupils(tx, [claim.destination_pupil_id for claim in claims])
-            mine = {row["transfer_id"] for row in raised}
         return Prepared({pupil.id: pupil.sheet() for pupil in pupils}, landed, frozenset(set(ids) - mine))
 
     async def hold(
@@ -186,12 +185,16 @@ class TenantRecords:
 
         What has landed is held whatever has changed since: it only goes forward.
         """
-        everyone = [*claims, *landed]
         async with self._transaction(origin_uai, claim_id) as tx:
-            finished = frozenset(await _receipts(tx, _ids(everyone), "outgoing"))
+            # First of all: a hold that comes after a later epoch has let go would outlive its transfer.
+            mine = await _raise_fence(tx, [*claims, *landed])
+            claims = [claim for claim in claims if claim.id in mine]
+            everyone = [*claims, *(claim for claim in landed if claim.id in mine)]
             opt_in = await _one(tx, _OPT_IN)
             pupil_ids = [claim.origin_pupil_id for claim in everyone]
             pupils = {pupil.id: pupil for pupil in await _pupils(tx, pupil_ids, lock="FOR UPDATE")}
+            # Only now: a finish that was under way has kept us waiting at its pupils.
+            finished = frozenset(await _receipts(tx, _ids(everyone), "outgoing"))
             refused: dict[UUID, Reason] = {}
             for claim in claims:
                 leaver, arrival = pupils.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
@@ -276,8 +279,12 @@ class TenantRecords:
             crash_points.reach("move.finishing")
 
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
-        """Take the holds away: nothing has moved. Does nothing where there is none, or a later epoch's."""
+        """Take the holds away: nothing has moved. Does nothing where there is none, or a later epoch's.
+
+        The fence keeps a hold of an earlier epoch from coming afterwards, and waits for one that is under way.
+        """
         async with self._transaction(origin_uai) as tx:
+            await _raise_fence(tx, claims)
             await tx.execute(_RELEASE, _arguments(claims))
 
     async def attachments(self, origin_uai: str, claims: Sequence[Claim]) -> list[Attachment]:
@@ -462,6 +469,13 @@ def _from_json(tables: Mapping[str, Any]) -> Tables:
         name: TableReceipt(said["count"], said["digest"], tuple(UUID(row_id) for row_id in said["ids"]))
         for name, said in tables.items()
     }
+
+
+async def _raise_fence(tx: Connection, claims: Sequence[Claim]) -> frozenset[UUID]:
+    """Bring the fences of these transfers to the claims' epochs; returns those that no later epoch has taken over."""
+    in_order = sorted(claims, key=lambda claim: claim.id)
+    raised = await _fetch(tx, _RAISE_FENCE, (_ids(in_order), [claim.epoch for claim in in_order]))
+    return frozenset(row["transfer_id"] for row in raised)
 
 
 async def _receipts(tx: Connection, transfer_ids: Sequence[UUID], direction: str) -> dict[UUID, Landed]:
