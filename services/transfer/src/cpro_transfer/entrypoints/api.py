@@ -101,7 +101,7 @@ async def read_transfer(
     if transfer is None:
         raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
     (summary,) = await _in_words(service, uai, [transfer], language)
-    receipts = await _receipts(service, transfer)
+    receipts = await _receipts(service, uai, transfer)
     return TransferWithReceipts(**summary.model_dump(), receipts=receipts)
 
 
@@ -175,7 +175,7 @@ async def _in_words(service: Service, uai: str, transfers: Sequence[Transfer], l
     return [transfer_out(uai, transfer, pupils=pupils, names=names, language=language) for transfer in transfers]
 
 
-async def _receipts(service: Service, transfer: Transfer) -> ReceiptsOut:
+async def _receipts(service: Service, uai: str, transfer: Transfer) -> ReceiptsOut:
     outgoing = await service.pupils.receipt(transfer.origin_uai, transfer.id, "outgoing")
     incoming = (
         await service.pupils.receipt(transfer.destination_uai, transfer.id, "incoming")
@@ -183,6 +183,6 @@ async def _receipts(service: Service, transfer: Transfer) -> ReceiptsOut:
         else None
     )
     return ReceiptsOut(
-        outgoing=ReceiptOut.of(outgoing) if outgoing else None,
-        incoming=ReceiptOut.of(incoming) if incoming else None,
+        outgoing=ReceiptOut.of(outgoing, own=uai == transfer.origin_uai) if outgoing else None,
+        incoming=ReceiptOut.of(incoming, own=uai == transfer.destination_uai) if incoming else None,
     )
