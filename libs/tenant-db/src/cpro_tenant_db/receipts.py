@@ -3,15 +3,17 @@ r"""The receipts of one establishment, chained: each holds the hash of the one b
 **The form that is hashed** (`canonical_form`, form 1) is a JSON object in UTF-8 of the receipt's columns, but for its
 own hash:
 
-- the keys of every object in the order of their code points, no white space;
+- the keys of every object in the order of their length in bytes, then of their bytes;
+- `, ` between members, `: ` after a key, no other white space;
 - text as it is; only `"`, `\` and control characters are escaped (`\b \f \n \r \t`, else `\u00xx`);
 - numbers are whole, written in digits;
 - `written_at` is in UTC to the microsecond, `20260901T080000.000000Z`; UUID in lower case with hyphens;
 - what is absent is `null`: an import that there was not, the `previous_hash` of receipt 1.
 
-Nothing in it depends on a session's settings or on a server's version. The database writes the same form in
-`hash_of_receipt` (migration 0003), so that the chain is right whoever inserts; this module is the specification, and
-reads the chain again without asking the database for a hash.
+Nothing in it depends on a session's settings or on a server's version: it is how PostgreSQL has written `jsonb` since
+there is `jsonb`, whose keys are stored in that order. The database writes it in `hash_of_receipt` (migration 0003), so
+that the chain is right whoever inserts; this module is the specification, and reads the chain again without asking the
+database for a hash.
 
 **What the chain shows.** A receipt that was changed, taken away or given another place after it was written. Who can
 change the whole database can also write the whole chain anew: that shows in the other establishments' receipts, which
@@ -79,7 +81,14 @@ def canonical_form(receipt: Receipt, *, sequence: int | None = None) -> bytes:
 
 def canonical_json(value: object) -> bytes:
     """A JSON value in the one form that it has here."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(_ordered(value), ensure_ascii=False, separators=(", ", ": ")).encode()
+
+
+def _ordered(value: object) -> object:
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
+        return {key: _ordered(value[key]) for key in keys}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def hash_of(receipt: Receipt, *, sequence: int | None = None) -> str:

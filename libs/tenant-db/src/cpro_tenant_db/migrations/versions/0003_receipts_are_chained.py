@@ -29,25 +29,8 @@ INSERT INTO transfer_receipt_chain DEFAULT VALUES;
 """
 
 HASH = """
--- Keys in the order of their bytes, no white space, text as it is; only ", \\ and control characters are escaped.
-CREATE FUNCTION canonical_json(value jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-BEGIN
-    RETURN CASE jsonb_typeof(value)
-        WHEN 'object' THEN '{' || coalesce((
-            SELECT string_agg(to_json(m.key)::text || ':' || canonical_json(m.value), ',' ORDER BY m.key COLLATE "C")
-            FROM jsonb_each(value) m), '') || '}'
-        WHEN 'array' THEN '[' || coalesce((
-            SELECT string_agg(
-                CASE WHEN jsonb_typeof(e.value) IN ('object', 'array') THEN canonical_json(e.value)
-                    ELSE e.value::text END, ',' ORDER BY e.ordinality)
-            FROM jsonb_array_elements(value) WITH ORDINALITY e), '') || ']'
-        ELSE value::text
-    END;
-END
-$$;
-
-CREATE FUNCTION hash_of_receipt(receipt transfer_receipt) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT encode(sha256(convert_to(canonical_json(jsonb_build_object(
+CREATE FUNCTION hash_of_receipt(receipt transfer_receipt) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT encode(sha256(convert_to(jsonb_build_object(
         'form', 1,
         'sequence', receipt.sequence,
         'previous_hash', receipt.previous_hash,
@@ -62,7 +45,7 @@ CREATE FUNCTION hash_of_receipt(receipt transfer_receipt) RETURNS text LANGUAGE 
         'origin_import_id', receipt.origin_import_id,
         'destination_import_id', receipt.destination_import_id,
         'written_at', to_char(receipt.written_at AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS.US"Z"')
-    )), 'UTF8')), 'hex')
+    )::text, 'UTF8')), 'hex')
 $$;
 """
 
