@@ -17,6 +17,7 @@ from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.explanation import Direction, Explanation, explain
 from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.entrypoints import support_api
 from cpro_transfer.entrypoints.models import (
     ExplanationOut,
     ReceiptOut,
@@ -46,7 +47,7 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro transfers",
         service="transfer",
-        routers=[router],
+        routers=[router, support_api.router],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
