@@ -22,14 +22,22 @@ SOME = """
 INSERT INTO transfer (match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai, origin_opt_in_revision,
     state, reason, called_for_at, landed_at)
 SELECT gen_random_uuid()::text, %(uai)s, gen_random_uuid(), 1, %(uai)s, 1, %(state)s, %(reason)s,
-    now() - make_interval(secs => %(age)s + number), now() - make_interval(secs => %(age)s + number - %(took)s)
+    now() - make_interval(secs => %(age)s + number * %(apart)s), now() - make_interval(secs => %(age)s + number * %(apart)s - %(took)s)
 FROM generate_series(0, %(number)s - 1) AS number
 """
 
 
 async def there_are(world: TransferWorld, number: int, state: str, reason: str | None = None, **values: float) -> None:
-    """So many transfers in a state; the newest of them called for `age` seconds ago, each a second before the next."""
-    arguments = {"uai": new_uai(), "number": number, "state": state, "reason": reason, "age": 0, "took": None} | values
+    """So many transfers in a state; the newest of them called for `age` seconds ago, each `apart` seconds before the next."""
+    arguments = {
+        "uai": new_uai(),
+        "number": number,
+        "state": state,
+        "reason": reason,
+        "age": 0,
+        "apart": 1,
+        "took": None,
+    } | values
     async with world.database.begin() as tx:
         await tx.execute(SOME, arguments)
 
@@ -59,7 +67,7 @@ async def statistics(world: TransferWorld, servers: Servers, path: str = URL) ->
 async def test_transfers_are_counted_by_state_and_reason(world: TransferWorld, servers: Servers) -> None:
     await there_are(world, 5, "completed")
     await there_are(world, 3, "cancelled", "returned")
-    await there_are(world, 4, "held", "identity_mismatch", age=3600)
+    await there_are(world, 4, "held", "identity_mismatch", age=3600, apart=600)
     await there_are(world, 2, "held", "ambiguous_destination")
     await there_are(world, 6, "planned", age=100)
 
@@ -70,7 +78,7 @@ async def test_transfers_are_counted_by_state_and_reason(world: TransferWorld, s
         ("held", "ambiguous_destination"): 2, ("planned", None): 6,
     }  # fmt: skip
     ages = {(one["state"], one["reason"]): one["oldest_seconds"] for one in found}
-    assert ages["held", "identity_mismatch"] == pytest.approx(3603, abs=30)
+    assert ages["held", "identity_mismatch"] == pytest.approx(5400, abs=30)
     assert ages["planned", None] == pytest.approx(105, abs=30)
     assert ages["completed", None] is None
 
@@ -158,10 +166,21 @@ async def test_one_process_shows_the_figures_and_another_takes_over(world: Trans
     async def other_shows() -> bool | None:
         return shows(second) or None
 
+    async def refreshed(metrics: Metrics) -> None:
+        shown = _taken_at(metrics)
+        assert shown > 0
+
+        async def later() -> bool | None:
+            return _taken_at(metrics) > shown or None
+
+        await eventually(later)
+
     world.config = world.config.model_copy(update={"statistics_seconds": 0.05})
     async with Service(world.config, work=Work.RELAY, metrics=first) as running:
         await eventually(one_shows)
         async with Service(world.config, work=Work.RELAY, metrics=second):
+            for _ in range(4):
+                await refreshed(first)
             assert (shows(first), shows(second)) == (True, False)
             await running.background.stop()
             await eventually(other_shows)
@@ -200,6 +219,12 @@ async def _metrics_with(client: AsyncClient, line: str) -> str:
 
     found: str = await eventually(there)
     return found
+
+
+def _taken_at(metrics: Metrics) -> float:
+    found = re.search(r"^cpro_transfer_statistics_timestamp_seconds (\S+)", metrics.render().decode(), re.MULTILINE)
+    assert found
+    return float(found[1])
 
 
 def _labels(line: str) -> list[str]:
