@@ -64,7 +64,12 @@ async def test_both_schools_see_the_transfer_and_the_same_receipts(world: Transf
     assert incoming["other_establishment"] == {"uai": origin.uai, "name": "Lycée du Départ"}
     seen_by_one = (await api.get(origin, f"transfers/{transfer['id']}")).json()["receipts"]
     seen_by_other = (await api.get(destination, f"transfers/{transfer['id']}")).json()["receipts"]
+    chains = [receipts[side].pop("chain") for receipts in (seen_by_one, seen_by_other) for side in sorted(receipts)]
     assert seen_by_one == seen_by_other
+    theirs_incoming, own_outgoing, own_incoming, theirs_outgoing = chains
+    assert (theirs_incoming, theirs_outgoing) == (None, None)
+    assert [own_outgoing["sequence"], own_incoming["sequence"]] == [1, 1]
+    assert own_outgoing["hash"] != own_incoming["hash"]
     assert seen_by_one["outgoing"]["tables"] == seen_by_one["incoming"]["tables"]
 
 

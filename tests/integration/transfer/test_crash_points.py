@@ -62,6 +62,7 @@ async def test_a_mover_killed_anywhere_leaves_every_record_in_exactly_one_databa
     verdict = await world.schools.verify()
     assert verdict.clean
     assert set(verdict.places.values()) == {destination.uai}
+    assert await world.receipt_findings() == {}
     assert await origin.fetch("SELECT * FROM transfer_hold") == []
     assert await origin.fetch("SELECT * FROM transfer_object_removal") == []
     assert len(await world.schools.store.list(f"tenants/{destination.uai}/")) == PUPILS

@@ -1,7 +1,8 @@
-"""`cpro-tenants`: create, migrate, list and check the databases of establishments. For operations.
+"""`cpro-tenants`: create, migrate, list and check the databases of establishments, verify receipts. For operations.
 
 Settings come from the environment: `CPRO_TENANTS_DIRECTORY_URL`, and `CPRO_TENANTS_CLUSTERS` as a JSON object
-`{"name": "connection string"}`. Exit codes: 0 all is well, 1 something is wrong with a tenant, 2 wrong usage.
+`{"name": "connection string"}`. Exit codes: 0 all is well, 1 something is wrong with a tenant, 2 wrong usage, 3 nothing
+wrong was found, and not everything could be read (`verify-receipts`).
 """
 
 import asyncio
@@ -13,10 +14,11 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
-from cpro_contracts.identifiers import MalformedUaiError
+from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.config import TenantSettings, settings_of
 from cpro_tenant_db import directory as directories
-from cpro_tenant_db import provisioning
+from cpro_tenant_db import provisioning, receipt_report
+from cpro_tenant_db.receipt_verification import verify_receipts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _out = Console()
@@ -56,6 +58,18 @@ def list_tenants() -> None:
 def check(concurrency: Annotated[int, typer.Option(min=1, max=64)] = 8) -> None:
     """Compare every tenant with the code: schema version, record catalogue, directory."""
     _run(_check(concurrency))
+
+
+@app.command(name="verify-receipts")
+def verify(
+    uai: Annotated[list[str] | None, typer.Option(help="An establishment; all of them without one.")] = None,
+    against: Annotated[
+        bool, typer.Option(help="Compare with the other establishments' receipts, not only the chains.")
+    ] = True,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Databases read at a time.")] = 8,
+) -> None:
+    """Hash every receipt again, follow the chains, and compare both ends of every transfer. Changes nothing."""
+    _run(_verify(uai or [], against=against, concurrency=concurrency))
 
 
 def _run(command: Coroutine[None, None, int]) -> None:
@@ -118,6 +132,29 @@ async def _check(concurrency: int) -> int:
         _err.print(f"{finding.uai}: {finding.problem}")
     _out.print(f"{len(tenants)} tenants, {len(findings)} findings")
     return 1 if findings else 0
+
+
+async def _verify(uais: list[str], *, against: bool, concurrency: int) -> int:
+    try:
+        chosen = [parse_uai(uai) for uai in uais]
+    except MalformedUaiError:
+        _err.print("not a UAI (seven digits and the letter they call for)")
+        return 2
+    config = Config()
+    tenants = receipts = under_way = wrong = unread = 0
+    async with directories.opened(config.directory_conninfo) as directory:
+        async for verified in verify_receipts(
+            directory, config.cluster_conninfos, chosen, against=against, concurrency=concurrency
+        ):
+            lines = receipt_report.findings(verified)
+            for line in [*lines, *verified.unread]:
+                _err.print(f"{verified.uai}: {line}", soft_wrap=True, markup=False, highlight=False)
+            tenants, receipts = tenants + 1, receipts + verified.receipts
+            under_way, wrong, unread = under_way + verified.under_way, wrong + len(lines), unread + len(verified.unread)
+    _out.print(
+        f"{tenants} tenants, {receipts} receipts, {under_way} transfers under way, {wrong} findings, {unread} not read"
+    )
+    return 1 if wrong else 3 if unread else 0
 
 
 async def _prepared() -> Config:

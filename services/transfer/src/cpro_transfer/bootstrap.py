@@ -33,9 +33,11 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.provisioning import schema_version
 from cpro_transfer.adapters.ledger import PostgresLedger
+from cpro_transfer.adapters.measures import LandingTimes, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.adapters.queries import TransferQueries
+from cpro_transfer.adapters.statistics import TransferStatistics
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
 from cpro_transfer.adapters.tenant_records import TenantRecords
 from cpro_transfer.adapters.wake_ups import DueTransfers
@@ -93,6 +95,11 @@ class Service:
         self._bell = DueTransfers(self._database, poll_seconds=config.poll_seconds)
         self.queries = TransferQueries(self._database)
         self.pupils = TenantPupils(self._tenants)
+        self.statistics = TransferStatistics(self._database, self.clock)
+        self._landing_times = LandingTimes(self.metrics)
+        self._gauges = TransferGauges(
+            self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
+        )
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
 
@@ -118,7 +125,14 @@ class Service:
         """A mover of its own: any number may work side by side."""
         lease = timedelta(seconds=self.config.lease_seconds)
         return Mover(
-            PostgresLedger(self._database, self._projection, self.clock, worker=self._worker, lease=lease),
+            PostgresLedger(
+                self._database,
+                self._projection,
+                self.clock,
+                worker=self._worker,
+                lease=lease,
+                on_landing=self._landing_times,
+            ),
             TenantRecords(
                 self._tenants,
                 schema_version=schema_version(),
@@ -132,6 +146,7 @@ class Service:
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
             self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
+            self.background.start("statistics", self._gauges.run)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:

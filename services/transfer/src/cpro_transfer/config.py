@@ -38,6 +38,8 @@ class Config(BaseSettings):
     lease_seconds: float = Field(default=30, gt=0)
     idle_in_transaction_seconds: float = Field(default=10, gt=0)
     """Shorter than the lease: the server ends the transaction of a mover that sleeps through it."""
+    statistics_seconds: float = Field(default=30, gt=0)
+    """How often the process whose turn it is (one relay) reads the statistics for its metrics."""
     poll_seconds: float = Field(default=1, gt=0)
     """How long a due transfer whose notification was lost waits at most."""
     join_group: str = "cpro-transfer-join"

@@ -240,3 +240,7 @@ class Receipt:
     origin_import_id: UUID | None
     destination_import_id: UUID | None
     written_at: datetime
+    sequence: int | None
+    """Its place among the establishment's receipts. None, as are the hashes, until its database is migrated."""
+    previous_hash: str | None
+    hash: str | None

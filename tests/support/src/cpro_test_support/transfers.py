@@ -21,6 +21,8 @@ from cpro_platform.clock import SystemClock
 from cpro_platform.config import TenantSettings
 from cpro_platform.consuming import Message
 from cpro_platform.database import Database
+from cpro_tenant_db import receipt_report
+from cpro_tenant_db.receipt_verification import Verified, verify_receipts
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School, Schools, fresh_database, opened_schools, store_settings
 from cpro_test_support.siecle_samples import rnie_ine
@@ -109,6 +111,18 @@ class TransferWorld:
             ]
             if messages:
                 await on_events(messages, facts)
+
+    def verified_receipts(self, *uais: str, against: bool = True) -> AsyncIterator[Verified]:
+        """The receipts of these schools, or of all, as `cpro-tenants verify-receipts` reads them."""
+        schools = self.schools
+        return verify_receipts(
+            schools.directory, schools.endpoints.postgres_clusters, uais, against=against, concurrency=3
+        )
+
+    async def receipt_findings(self, *uais: str, against: bool = True) -> dict[str, list[str]]:
+        """What it reports about each establishment's receipts, where there is something to report."""
+        found = [one async for one in self.verified_receipts(*uais, against=against)]
+        return {one.uai: lines for one in found if (lines := [*receipt_report.findings(one), *one.unread])}
 
     @asynccontextmanager
     async def service(self, work: Work = Work.ALL, **changes: object) -> AsyncIterator[Service]:

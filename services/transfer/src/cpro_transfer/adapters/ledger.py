@@ -1,6 +1,6 @@
 """The transfer database, as a mover uses it: leases, epochs, states. Every statement is named here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -42,9 +42,11 @@ FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch RETURNING t.id
 """
 _ADVANCE = f"""
 UPDATE transfer t SET state = %(state)s, state_changed_at = now(),
+    landed_at = CASE WHEN %(state)s = 'landed' THEN coalesce(t.landed_at, now()) ELSE t.landed_at END,
     finished_at = CASE WHEN %(finished)s THEN clock_timestamp() ELSE t.finished_at END
 FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch
-RETURNING t.id, t.cancel_requested IS NOT NULL
+RETURNING t.id, t.cancel_requested IS NOT NULL,
+    CASE WHEN t.landed_at = now() THEN extract(epoch FROM t.landed_at - t.called_for_at)::float8 END AS took_seconds
 """
 # Enrolments before transfers, as the join locks them.
 _LOCK_ENROLMENTS = f"""
@@ -87,13 +89,21 @@ class PostgresLedger:
     """The ledger of one mover. Safe beside any number of others."""
 
     def __init__(
-        self, database: Database, projection: Projection, clock: Clock, *, worker: str, lease: timedelta
+        self,
+        database: Database,
+        projection: Projection,
+        clock: Clock,
+        *,
+        worker: str,
+        lease: timedelta,
+        on_landing: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._database = database
         self._projection = projection
         self._clock = clock
         self._worker = worker
         self._lease = lease
+        self._on_landing = on_landing
 
     async def claim(self, limit: int) -> list[Claim]:
         """Lease up to `limit` due transfers of one pair of establishments, raising their epoch.
@@ -113,9 +123,16 @@ class PostgresLedger:
         return len(renewed) == len(claims)
 
     async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
-        """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
+        """Note how far the claims have come. Returns those that were asked to stop meanwhile.
+
+        Of each that has landed just now, `on_landing` is told the seconds since the second of the two facts: once,
+        however often it is noted.
+        """
         async with self._database.begin() as tx:
             rows = await (await tx.execute(_ADVANCE, _mine(claims) | {"state": state, "finished": finished})).fetchall()
+        for _, _, took_seconds in rows:
+            if took_seconds is not None:
+                self._on_landing(took_seconds)
         return {row[0] for row in rows if row[1]}
 
     async def complete(self, claims: Mapping[Claim, int]) -> None:

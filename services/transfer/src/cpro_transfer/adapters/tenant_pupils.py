@@ -11,10 +11,12 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_transfer.ports import FormerPupil, PupilName, Receipt
 
 _NAMES = "SELECT id AS pupil_id, family_name, first_name FROM pupil WHERE id = ANY (%s)"
+# The chain by name, for a tenant that is not migrated yet has none (schema 0002).
 _RECEIPT = """
 SELECT transfer_id, direction, pupil_id, other_uai, tables, origin_opt_in, destination_opt_in, origin_import_id,
-    destination_import_id, written_at
-FROM transfer_receipt WHERE transfer_id = %s AND direction = %s
+    destination_import_id, written_at, (to_jsonb(r) ->> 'sequence')::bigint AS sequence,
+    to_jsonb(r) ->> 'previous_hash' AS previous_hash, to_jsonb(r) ->> 'hash' AS hash
+FROM transfer_receipt r WHERE transfer_id = %s AND direction = %s
 """
 # The manual: "Les élèves listés ci-dessous sont désactivés de votre établissement et leurs données sont
 # transférables."

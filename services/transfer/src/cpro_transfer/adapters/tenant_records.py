@@ -32,7 +32,7 @@ from cpro_tenant_db.catalogue import CATALOGUE
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_tenant_db.provisioning import live_schema_version
-from cpro_transfer.adapters import record_sql
+from cpro_transfer.adapters import receipts, record_sql
 from cpro_transfer.adapters.record_sql import Columns
 from cpro_transfer.domain.identity import Identity, are_one_person
 from cpro_transfer.domain.transfers import Claim
@@ -53,7 +53,6 @@ RETURNING transfer_id
 _CHECK_FENCE = """
 SELECT transfer_id, epoch FROM transfer_fence WHERE transfer_id = ANY (%s) ORDER BY transfer_id FOR UPDATE
 """
-_RECEIPTS = "SELECT transfer_id, epoch, tables FROM transfer_receipt WHERE transfer_id = ANY (%s) AND direction = %s"
 _SHEETS = """
 SELECT id, active, CASE WHEN ine_status = 'trusted' THEN ine END AS ine, birth_date, family_name, usage_name,
     first_name, last_import_id
@@ -89,11 +88,6 @@ WHERE h.transfer_id = mine.transfer_id AND h.epoch <= mine.epoch
 _ATTACHMENTS = """
 SELECT id, pupil_id, object_key, sha256, size_bytes FROM attachment WHERE pupil_id = ANY (%s) ORDER BY id
 """
-_WRITE_RECEIPT = """
-INSERT INTO transfer_receipt (transfer_id, direction, pupil_id, other_uai, epoch, tables, origin_opt_in,
-    destination_opt_in, origin_import_id, destination_import_id)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
 _NOTE_OBJECTS = """
 INSERT INTO transfer_object_removal (object_key, transfer_id)
 SELECT a.object_key, mine.transfer_id FROM attachment a
@@ -126,27 +120,6 @@ class _Pupil:
         return PupilSheet(self.id, self.active, self.ine, identity)
 
 
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    transfer_id: UUID
-    direction: str
-    pupil_id: UUID
-    other_uai: str
-    epoch: int
-    tables: Jsonb
-    origin_opt_in: Any
-    destination_opt_in: Any
-    origin_import_id: UUID | None
-    destination_import_id: UUID | None
-
-    def row(self) -> tuple[object, ...]:
-        return (
-            self.transfer_id, self.direction, self.pupil_id, self.other_uai, self.epoch, self.tables,
-            Jsonb(self.origin_opt_in), Jsonb(self.destination_opt_in), self.origin_import_id,
-            self.destination_import_id,
-        )  # fmt: skip
-
-
 class TenantRecords:
     """Moves rows between tenants' databases. Stateless: any mover may take over at any point."""
 
@@ -168,7 +141,7 @@ class TenantRecords:
         ids = [claim.id for claim in claims]
         async with self._transaction(destination_uai) as tx:
             mine = await _raise_fence(tx, claims)
-            landed = await _receipts(tx, ids, "incoming")
+            landed = await receipts.landed(tx, ids, "incoming")
             pupils = await _pupils(tx, [claim.destination_pupil_id for claim in claims])
         return Prepared({pupil.id: pupil.sheet() for pupil in pupils}, landed, frozenset(set(ids) - mine))
 
@@ -194,7 +167,7 @@ class TenantRecords:
             pupil_ids = [claim.origin_pupil_id for claim in everyone]
             pupils = {pupil.id: pupil for pupil in await _pupils(tx, pupil_ids, lock="FOR UPDATE")}
             # Only now: a finish that was under way has kept us waiting at its pupils.
-            finished = frozenset(await _receipts(tx, _ids(everyone), "outgoing"))
+            finished = frozenset(await receipts.landed(tx, _ids(everyone), "outgoing"))
             refused: dict[UUID, Reason] = {}
             for claim in claims:
                 leaver, arrival = pupils.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
@@ -234,16 +207,16 @@ class TenantRecords:
             differing = {claim.id: Reason.DIGEST_MISMATCH for claim in claims if left[claim.id] != arrived[claim.id]}
             if differing:
                 raise LandingRefusedError(differing)
-            receipts = [
-                _Receipt(
+            written = [
+                receipts.NewReceipt(
                     claim.id, "incoming", claim.destination_pupil_id, claim.origin_uai, claim.epoch,
-                    _as_json(arrived[claim.id]), holds[claim.id]["opt_in"], opt_in,
+                    receipts.as_json(arrived[claim.id]), holds[claim.id]["opt_in"], opt_in,
                     leavers[claim.origin_pupil_id].last_import_id,
                     arrivals[claim.destination_pupil_id].last_import_id,
                 )
                 for claim in claims
             ]  # fmt: skip
-            await _write(destination, receipts)
+            await receipts.write(destination, written)
             crash_points.reach("move.landing")
         return {claim.id: Landed(claim.epoch, arrived[claim.id]) for claim in claims}
 
@@ -258,7 +231,7 @@ class TenantRecords:
         """
         incoming = await self._incoming_receipts(list(landed))
         async with self._transaction(origin_uai, claim_id) as tx:
-            finished = await _receipts(tx, _ids(list(landed)), "outgoing")
+            finished = await receipts.landed(tx, _ids(list(landed)), "outgoing")
             claims = [claim for claim in landed if claim.id not in finished]
             if not claims:
                 return
@@ -272,10 +245,11 @@ class TenantRecords:
             await tx.execute(_NOTE_OBJECTS, _arguments(claims))
             for table in reversed(CATALOGUE):
                 await tx.execute(record_sql.delete_rows(table), {"pupil_ids": list(pupils)})
-            await _write(tx, [_outgoing(claim, here[claim.id], incoming[claim.id]) for claim in claims])
             destinations = [claim.destination_uai for claim in claims]
             await tx.execute(_NOTE_MOVED, {"pupils": list(pupils), "destinations": destinations})
             await tx.execute(_RELEASE, _arguments(claims))
+            written = [receipts.outgoing(claim, here[claim.id], incoming[claim.id]) for claim in claims]
+            await receipts.write(tx, written)
             crash_points.reach("move.finishing")
 
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
@@ -441,46 +415,11 @@ async def _digests(
     return dict(tables)
 
 
-def _outgoing(claim: Claim, tables: Tables, incoming: Mapping[str, Any]) -> _Receipt:
-    """The origin's receipt says what the destination's says: both opt-ins, both imports, the same digests."""
-    return _Receipt(
-        claim.id, "outgoing", claim.origin_pupil_id, claim.destination_uai, claim.epoch, _as_json(tables),
-        incoming["origin_opt_in"], incoming["destination_opt_in"], incoming["origin_import_id"],
-        incoming["destination_import_id"],
-    )  # fmt: skip
-
-
-async def _write(tx: Connection, receipts: Sequence[_Receipt]) -> None:
-    async with tx.cursor() as cursor:
-        await cursor.executemany(_WRITE_RECEIPT, [receipt.row() for receipt in receipts])
-
-
-def _as_json(tables: Tables) -> Jsonb:
-    return Jsonb(
-        {
-            name: {"count": receipt.count, "digest": receipt.digest, "ids": [str(row_id) for row_id in receipt.ids]}
-            for name, receipt in tables.items()
-        }
-    )
-
-
-def _from_json(tables: Mapping[str, Any]) -> Tables:
-    return {
-        name: TableReceipt(said["count"], said["digest"], tuple(UUID(row_id) for row_id in said["ids"]))
-        for name, said in tables.items()
-    }
-
-
 async def _raise_fence(tx: Connection, claims: Sequence[Claim]) -> frozenset[UUID]:
     """Bring the fences of these transfers to the claims' epochs; returns those that no later epoch has taken over."""
     in_order = sorted(claims, key=lambda claim: claim.id)
     raised = await _fetch(tx, _RAISE_FENCE, (_ids(in_order), [claim.epoch for claim in in_order]))
     return frozenset(row["transfer_id"] for row in raised)
-
-
-async def _receipts(tx: Connection, transfer_ids: Sequence[UUID], direction: str) -> dict[UUID, Landed]:
-    rows = await _fetch(tx, _RECEIPTS, (list(transfer_ids), direction))
-    return {row["transfer_id"]: Landed(row["epoch"], _from_json(row["tables"])) for row in rows}
 
 
 async def _pupils(tx: Connection, pupil_ids: Sequence[UUID], *, lock: str = "") -> list[_Pupil]:

@@ -17,6 +17,7 @@ from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.explanation import Direction, Explanation, explain
 from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.entrypoints import support_api
 from cpro_transfer.entrypoints.models import (
     ExplanationOut,
     ReceiptOut,
@@ -46,7 +47,7 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro transfers",
         service="transfer",
-        routers=[router],
+        routers=[router, support_api.router],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
@@ -101,7 +102,7 @@ async def read_transfer(
     if transfer is None:
         raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
     (summary,) = await _in_words(service, uai, [transfer], language)
-    receipts = await _receipts(service, transfer)
+    receipts = await _receipts(service, uai, transfer)
     return TransferWithReceipts(**summary.model_dump(), receipts=receipts)
 
 
@@ -175,7 +176,7 @@ async def _in_words(service: Service, uai: str, transfers: Sequence[Transfer], l
     return [transfer_out(uai, transfer, pupils=pupils, names=names, language=language) for transfer in transfers]
 
 
-async def _receipts(service: Service, transfer: Transfer) -> ReceiptsOut:
+async def _receipts(service: Service, uai: str, transfer: Transfer) -> ReceiptsOut:
     outgoing = await service.pupils.receipt(transfer.origin_uai, transfer.id, "outgoing")
     incoming = (
         await service.pupils.receipt(transfer.destination_uai, transfer.id, "incoming")
@@ -183,6 +184,6 @@ async def _receipts(service: Service, transfer: Transfer) -> ReceiptsOut:
         else None
     )
     return ReceiptsOut(
-        outgoing=ReceiptOut.of(outgoing) if outgoing else None,
-        incoming=ReceiptOut.of(incoming) if incoming else None,
+        outgoing=ReceiptOut.of(outgoing, own=uai == transfer.origin_uai) if outgoing else None,
+        incoming=ReceiptOut.of(incoming, own=uai == transfer.destination_uai) if incoming else None,
     )

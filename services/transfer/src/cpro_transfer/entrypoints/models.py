@@ -95,6 +95,14 @@ class TableReceiptOut(BaseModel):
     digest: str
 
 
+class ChainOut(BaseModel):
+    """La place d'un reçu dans la chaîne des reçus de son établissement : chacun contient l'empreinte du précédent."""
+
+    sequence: int = Field(description="Numéro du reçu dans l'établissement, à partir de 1", examples=[42])
+    hash: str = Field(description="SHA-256 du reçu, en hexadécimal", examples=["9f2c" + "0" * 60])
+    previous_hash: str | None = Field(description="Celui du reçu précédent ; absent du premier")
+
+
 class ReceiptOut(BaseModel):
     """Ce qu'un établissement peut prouver."""
 
@@ -104,11 +112,16 @@ class ReceiptOut(BaseModel):
     origin_import_id: UUID | None
     destination_import_id: UUID | None
     written_at: datetime
+    chain: ChainOut | None = Field(
+        default=None, description="Seulement dans le reçu de l'établissement qui demande : la chaîne est la sienne"
+    )
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "ReceiptOut":
-        """The receipt without the ids of the rows."""
+    def of(cls, receipt: Receipt, *, own: bool) -> "ReceiptOut":
+        """The receipt without the ids of the rows. The chain tells how many receipts there are: only to their owner."""
+        chained = own and receipt.sequence is not None and receipt.hash is not None
         return cls(
+            chain=ChainOut.model_validate(receipt, from_attributes=True) if chained else None,
             tables={name: TableReceiptOut(count=t["count"], digest=t["digest"]) for name, t in receipt.tables.items()},
             origin_opt_in=dict(receipt.origin_opt_in),
             destination_opt_in=dict(receipt.destination_opt_in),
