@@ -143,8 +143,11 @@ async def _without_receipts(world: World, ways: Sequence[Way]) -> int:
     return answers.count(False)
 
 
+_OF_ONE_END = frozenset({"written_at", "chain"})
+
+
 def _receipts_agree(receipts: Mapping[str, Json | None]) -> bool:
     outgoing, incoming = receipts["outgoing"], receipts["incoming"]
     if outgoing is None or incoming is None:
         return False
-    return all(outgoing[said] == incoming[said] for said in outgoing if said != "written_at")
+    return all(outgoing[said] == incoming[said] for said in outgoing if said not in _OF_ONE_END)
