@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -32,13 +32,6 @@ _ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
 _LONGEST_NAME, _DEEPEST = 1_000, 250
 _LONGEST_START = len("<![CDATA[")
 _AFTER_NAME = frozenset(" \t\r\n/>")
-
-
-class ChunkSource(Protocol):
-    """Gives the bytes of the document: blocking."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes, empty at the end."""
 
 
 class MalformedXmlError(Exception):
