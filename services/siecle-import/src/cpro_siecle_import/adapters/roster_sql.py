@@ -4,6 +4,7 @@ The same rules as `domain/plan.py`, which is their specification: a property tes
 works on temporary tables that end with the transaction; only the statements of `APPLY` write to lasting ones.
 """
 
+from cpro_platform import outbox
 from cpro_siecle_import.domain.lines import PupilLine
 
 SHARED_COLUMNS = (
@@ -496,14 +497,14 @@ WHERE NOT o.in_conflict AND n.ine <> coalesce(o.ine, '')
 ON CONFLICT DO NOTHING
 """
 # The same body as the contract's models give: what is read from the topic is checked against them.
-_WRITE_OUTBOX = """
-INSERT INTO outbox (topic, key, type, source, subject, occurred_at, payload, traceparent)
+_WRITE_OUTBOX = f"""
+INSERT INTO outbox ({outbox.COLUMNS})
 SELECT %(topic)s, e.match_key, %(types)s::jsonb ->> e.type, %(source)s, %(uai)s, %(now)s,
     jsonb_build_object('match_key', e.match_key, 'uai', %(uai)s::text, 'pupil_id', e.pupil_id, 'revision', e.revision,
         'occurred_at', %(occurred_at)s::text, 'source', e.source, 'ine_status', e.ine_status,
         'import_id', %(import_id)s::uuid)
         || CASE WHEN e.type = 'deactivated' THEN
-            jsonb_build_object('left_at', to_char(e.left_on, 'YYYY-MM-DD"T00:00:00Z"')) ELSE '{}' END,
+            jsonb_build_object('left_at', to_char(e.left_on, 'YYYY-MM-DD"T00:00:00Z"')) ELSE '{{}}' END,
     %(traceparent)s
 FROM event e ORDER BY e.position
 """
