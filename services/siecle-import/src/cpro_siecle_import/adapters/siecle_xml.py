@@ -197,7 +197,7 @@ class SiecleReader:
         for record in records:
             if self._header is not None:
                 raise FileRefusedError(refusals.XML_MALFORMED, line=record.line)
-            found = {child.tag: _clean(unescaped(child.text)) for child in parse(record.text).children}
+            found = {child.tag: _value(child.text) for child in parse(record.text).children}
             self._header = ExportHeader(
                 uai=found.get("UAJ"),
                 school_year=found.get("ANNEE_SCOLAIRE"),
@@ -328,10 +328,8 @@ def _plain_fields(record: str, nested: tuple[str, ...]) -> dict[str, str] | None
     if _is_tidy(f"|{'|'.join(texts.values())}|"):
         fields = {name: value for tag, name in _FIELDS.items() if (value := get(tag))}
     else:
-        fields = {
-            name: value for tag, name in _FIELDS.items() if (value := _clean(unescaped(get(tag, "")))) is not None
-        }
-    _take_apart(fields, previous_uai, *opening.groups())
+        fields = {name: value for tag, name in _FIELDS.items() if (value := _value(get(tag))) is not None}
+    _add_what_stands_elsewhere(fields, previous_uai, *opening.groups())
     return fields
 
 
@@ -342,18 +340,18 @@ def _fields(pupil: Element) -> dict[str, str]:
     for child in pupil.children:
         name = _FIELDS.get(child.tag)
         if name is not None:
-            value = _clean(unescaped(child.text))
+            value = _value(child.text)
             if value is not None:
                 fields[name] = value
         elif child.tag == _LAST_YEAR:
             previous_uai = child.child_text(_LAST_YEAR_UAI) or previous_uai
     attributes = pupil.attributes
-    _take_apart(fields, previous_uai, attributes.get(_PUPIL_ID), attributes.get(_SCHOOL_NUMBER))
+    _add_what_stands_elsewhere(fields, previous_uai, attributes.get(_PUPIL_ID), attributes.get(_SCHOOL_NUMBER))
     return fields
 
 
 def _is_tidy(values: str) -> bool:
-    """Whether these texts, with a bar before and behind each, are what `_clean` and `unescaped` would make of them."""
+    """Whether these texts, with a bar before and behind each, are what `_value` would make of them."""
     return (
         values.isprintable()
         and not ("&" in values or "| " in values or " |" in values or "  " in values)
@@ -361,15 +359,15 @@ def _is_tidy(values: str) -> bool:
     )
 
 
-def _take_apart(
+def _add_what_stands_elsewhere(
     fields: dict[str, str], previous_uai: str | None, siecle_id: str | None, school_number: str | None
 ) -> None:
     """What stands elsewhere than in a child. Attribute and child may differ: the attribute wins."""
-    if siecle_id and (value := _clean(unescaped(siecle_id))):
+    if value := _value(siecle_id):
         fields["siecle_id"] = value
-    if school_number and (value := _clean(unescaped(school_number))):
+    if value := _value(school_number):
         fields["school_number"] = value
-    if previous_uai and (value := _clean(unescaped(previous_uai))):
+    if value := _value(previous_uai):
         fields["previous_uai"] = value
 
 
@@ -377,23 +375,23 @@ def _divisions(record: Record) -> DivisionLine:
     siecle_id, structures = _plain_structures(record.text) or _structures(parse(record.text))
     found: dict[str, None] = {}
     for code, kind in structures:
-        division = _clean(unescaped(code)) if _clean(unescaped(kind)) == _DIVISION_KIND else None
+        division = _value(code) if _value(kind) == _DIVISION_KIND else None
         if division is not None and division.lower() != _NO_CLASS:
             found[division] = None
-    return DivisionLine(record.line, _clean(unescaped(siecle_id or "")), tuple(found))
+    return DivisionLine(record.line, siecle_id, tuple(found))
 
 
-def _plain_structures(text: str) -> tuple[str, list[tuple[str, str]]] | None:
+def _plain_structures(text: str) -> tuple[str | None, list[tuple[str, str]]] | None:
     """ELEVE_ID, and code and kind of each structure, of a record as exporters write it; None for one that is not."""
     opening = _PLAIN_PLACING.match(text)
     if opening is None:
         return None
     structures = _PLAIN_STRUCTURE.findall(text)
-    return (opening[1], structures) if text.count("<") == 6 * len(structures) + 2 else None
+    return (_value(opening[1]), structures) if text.count("<") == 6 * len(structures) + 2 else None
 
 
 def _structures(placing: Element) -> tuple[str | None, list[tuple[str, str]]]:
-    siecle_id = _clean(placing.attributes.get(_PUPIL_ID)) or placing.child_text(_PUPIL_ID)
+    siecle_id = _value(placing.attributes.get(_PUPIL_ID)) or _value(placing.child_text(_PUPIL_ID))
     return siecle_id, [
         (child.child_text(_STRUCTURE_CODE) or "", child.child_text(_STRUCTURE_KIND) or "")
         for child in placing.children
@@ -401,11 +399,9 @@ def _structures(placing: Element) -> tuple[str | None, list[tuple[str, str]]]:
     ]
 
 
-def _clean(text: str | None) -> str | None:
-    """The text without the blanks around it and doubled inside it, or None where nothing is left."""
-    if text is None:
-        return None
-    text = text.strip()
+def _value(written: str | None) -> str | None:
+    """What is written, without references, blanks around it and doubled inside it; None where nothing is left."""
+    text = unescaped(written).strip() if written else ""
     if not text:
         return None
     if not text.isascii():
