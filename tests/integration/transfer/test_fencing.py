@@ -54,7 +54,7 @@ class Steps:
         prepared = await self.records.prepare(claim.destination_uai, [claim])
         outcome = await self.records.hold(claim.origin_uai, [claim], prepared.sheets, claim_id, landed=[])
         assert outcome.held == {claim.id}
-        attachments = await self.records.attachments(claim.origin_uai, [claim])
+        attachments = list(outcome.attachments)
         assert await self.objects.copy([claim], attachments) == {}
         return claim_id, attachments
 

@@ -4,8 +4,9 @@ The record tables belong to the CPro core application; this system only moves th
 `CATALOGUE`, and one call of `guard_record_table` in a migration.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from psycopg import sql
 
@@ -52,7 +53,7 @@ class CatalogueGap:
 
 
 # Tables of any schema: the core application may keep some beside ours. A partition goes with its table.
-_HANGING = """
+LINKS = """
 SELECT child.oid::regclass::text, c.confrelid::regclass::text
 FROM pg_constraint c
 JOIN pg_class child ON child.oid = c.conrelid
@@ -63,7 +64,7 @@ FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE a.attname = 'pupil_id' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
     AND c.relpersistence <> 't' AND NOT c.relispartition
 """
-_GUARDED = """
+GUARDED = """
 SELECT t.tgrelid::regclass::text FROM pg_trigger t
 WHERE t.tgname LIKE 'transfer_guard_%' AND t.tgenabled IN ('O', 'A')
 GROUP BY t.tgrelid HAVING count(*) = 4
@@ -75,14 +76,20 @@ async def gaps(tx: Connection) -> tuple[CatalogueGap, ...]:
 
     Follows the live foreign keys from `pupil`, and columns named `pupil_id` that have no foreign key.
     """
-    links = await (await tx.execute(_HANGING)).fetchall()
-    guarded = {row[0] for row in await (await tx.execute(_GUARDED)).fetchall()}
-    found = [CatalogueGap(name, "hangs from pupil and is not in the catalogue") for name in _uncovered(links)]
-    found += [CatalogueGap(table.name, "has no transfer guard") for table in CATALOGUE if table.name not in guarded]
+    links = await (await tx.execute(LINKS)).fetchall()
+    guarded = await (await tx.execute(GUARDED)).fetchall()
+    return gaps_in(links, guarded)
+
+
+def gaps_in(links: Iterable[tuple[Any, ...]], guarded: Iterable[tuple[Any, ...]]) -> tuple[CatalogueGap, ...]:
+    """The same, of what `LINKS` and `GUARDED` have found: for a caller who sends them together with others."""
+    covered = {row[0] for row in guarded}
+    found = [CatalogueGap(name, "hangs from pupil and is not in the catalogue") for name in _uncovered(list(links))]
+    found += [CatalogueGap(table.name, "has no transfer guard") for table in CATALOGUE if table.name not in covered]
     return tuple(found)
 
 
-def _uncovered(links: list[tuple[str, ...]]) -> list[str]:
+def _uncovered(links: list[tuple[Any, ...]]) -> list[str]:
     reached = {"pupil"}
     while more := {child for child, parent in links if parent in reached} - reached - STAYS:
         reached |= more

@@ -15,16 +15,15 @@ from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
 
 
 @dataclass(frozen=True, slots=True)
-class TableReceipt:
-    """What moved of one table: how many rows, which, and the digest over their content."""
+class Contents:
+    """What one pupil's records are: of each table how many rows, which, and the digest over their content.
 
-    count: int
-    digest: str
-    ids: tuple[UUID, ...]
+    `tables` is that JSON as PostgreSQL writes it: two are equal exactly when they mean the same rows with the same
+    content. It can be long, and nobody here reads into it.
+    """
 
-
-Tables = Mapping[str, TableReceipt]
-"""By table name; tables without a row are left out."""
+    tables: str = "{}"
+    records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +89,17 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What is at the destination of one transfer, and under which epoch: its files' keys hold it."""
+    """What the destination's receipt says of one transfer."""
 
     epoch: int
-    tables: Tables
-
-    @property
-    def records(self) -> int:
-        """How many rows."""
-        return sum(table.count for table in self.tables.values())
+    """Under which it landed: the keys of its files hold it."""
+    contents: Contents
+    origin_opt_in: str
+    """JSON, as read under lock when the pupil was held."""
+    destination_opt_in: str
+    """JSON, as read under lock at the landing."""
+    origin_import_id: UUID | None
+    destination_import_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class HoldOutcome:
     refused: Mapping[UUID, Reason]
     finished: frozenset[UUID]
     """Transfers whose outgoing receipt is there: an earlier mover has finished them."""
+    attachments: tuple[Attachment, ...]
+    """The files of the held pupils, of those that have not landed."""
 
 
 class Records(Protocol):
@@ -157,10 +160,11 @@ class Records(Protocol):
             SupersededError: a later epoch has raised the fence or taken a hold; nothing was written.
         """
 
-    async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> None:
+    async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> Sequence[str]:
         """Delete the rows at the origin, write the outgoing receipts and release the holds.
 
-        What is finished already is left alone.
+        What is finished already is left alone. Returns the keys of objects whose rows have left, by now or before, and
+        that nobody has removed yet.
 
         Raises:
             SupersededError: a hold is a later epoch's; nothing was done.
@@ -169,12 +173,6 @@ class Records(Protocol):
 
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
         """Take the holds away: nothing has moved."""
-
-    async def attachments(self, origin_uai: str, claims: Sequence[Claim]) -> list[Attachment]:
-        """The files of the held pupils."""
-
-    async def objects_to_remove(self, origin_uai: str, claims: Sequence[Claim]) -> list[str]:
-        """The keys of objects whose rows have left."""
 
     async def forget_objects(self, origin_uai: str, object_keys: Sequence[str]) -> None:
         """These objects are gone from the store."""

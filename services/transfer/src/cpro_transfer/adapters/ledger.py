@@ -66,6 +66,16 @@ _NOTE_MOVED = """
 UPDATE enrolment e SET moved_at_revision = greatest(e.moved_at_revision, t.origin_revision)
 FROM transfer t WHERE t.id = ANY (%s) AND e.match_key = t.match_key AND e.uai = t.origin_uai
 """
+# What the end of a transfer may call for: the same pupil has left again meanwhile, or waits to go on from elsewhere. For
+# most there is nothing, and the question costs less than the answer.
+_TO_DERIVE = """
+SELECT match_key FROM enrolment WHERE match_key = ANY (%(match_keys)s)
+    AND NOT active AND NOT withdrawn AND moved_at_revision < revision
+UNION
+SELECT match_key FROM transfer WHERE match_key = ANY (%(match_keys)s)
+    AND state IN ('planned', 'holding', 'copying', 'landed', 'held')
+ORDER BY 1
+"""
 _HOLD = f"""
 UPDATE transfer t SET state = 'held', reason = %(reason)s, detail = %(detail)s, state_changed_at = now(),
     cancel_requested = NULL, due_at = clock_timestamp() + %(retry)s, lease_until = NULL, worker = NULL
@@ -143,7 +153,8 @@ class PostgresLedger:
             rows = await _changed(tx, _COMPLETE, mine | {"records": list(claims.values())})
             await tx.execute(_NOTE_MOVED, ([row["id"] for row in rows],))
             events = [_completed(row) for row in rows]
-            events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
+            open_ended = await tx.execute(_TO_DERIVE, {"match_keys": [row["match_key"] for row in rows]})
+            events_after = await self._projection.derive(tx, [row[0] for row in await open_ended.fetchall()])
             await outbox.add(tx, [*events, *events_after], source=SOURCE, clock=self._clock)
 
     async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:

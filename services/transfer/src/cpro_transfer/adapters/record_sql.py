@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
-from cpro_tenant_db.catalogue import CATALOGUE, RecordTable, owner_of_row, rows_of_pupils
+from cpro_tenant_db.catalogue import BY_NAME, CATALOGUE, RecordTable, owner_of_row, rows_of_pupils
 from cpro_transfer.domain.transfers import Claim
 
 Columns = Mapping[str, Sequence[tuple[str, str]]]
@@ -25,9 +25,9 @@ SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', 
 """)
 
 LIVE_COLUMNS = """
-SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND a.attnum > 0 AND NOT a.attisdropped
     AND a.attgenerated = ''
 ORDER BY c.relname, a.attname
 """
@@ -68,39 +68,59 @@ def copy_in(table: RecordTable, columns: Columns) -> sql.Composed:
     )
 
 
-def digests(columns: Columns, *, only_ids: bool) -> sql.Composed:
-    """For the pupils `%(pupil_ids)s`: table, pupil, number of rows, digest, ids; `only_ids`: of the rows `%(ids)s`."""
-    some = sql.SQL("AND t.id = ANY (%(ids)s)") if only_ids else sql.SQL("")
-    queries = []
+DIGEST_OF_ROWS = """
+encode(sha256(string_agg(sha256(convert_to(ROW({hashed})::text, 'UTF8')), ''::bytea ORDER BY t.id)), 'hex')
+"""
+
+
+def contents(columns: Columns, *, just_arrived: bool = False) -> sql.Composed:
+    """Of each of the pupils `%(pupil_ids)s` that has any row: its id, the receipt's `tables`, the number of rows, and
+    the names of the tables with rows.
+
+    `just_arrived`: only of the rows that this transaction has inserted, for the destination may have others.
+    """
+    some = sql.SQL("AND t.xmin = pg_current_xact_id()::xid") if just_arrived else sql.SQL("")
+    tables = []
     for table in CATALOGUE:
         hashed = [
             sql.Identifier("t", name)
             for name, _ in columns[table.name]
             if name not in table.rewritten and not _is_pupil(table, name)
         ]
-        queries.append(
+        tables.append(
             sql.SQL("""
-            SELECT {name} AS table_name, {owner} AS pupil_id, count(*)::integer AS rows,
-                encode(sha256(string_agg(sha256(convert_to(ROW({hashed})::text, 'UTF8')), ''::bytea ORDER BY t.id)),
-                    'hex') AS digest,
+            SELECT {name} AS name, {owner} AS pupil_id, count(*)::integer AS rows, {digest} AS digest,
                 array_agg(t.id ORDER BY t.id) AS ids
             {rows} WHERE {owner} = ANY (%(pupil_ids)s) {some} GROUP BY {owner}
             """).format(
                 name=sql.Literal(table.name),
                 owner=owner_of_row(table),
-                hashed=sql.SQL(", ").join(hashed),
+                digest=sql.SQL(DIGEST_OF_ROWS).format(hashed=sql.SQL(", ").join(hashed)),
                 rows=rows_of_pupils(table),
                 some=some,
             )
         )
-    return sql.SQL(" UNION ALL ").join(queries)
+    return sql.SQL("""
+    SELECT pupil_id, sum(rows)::integer AS records, array_agg(name) AS names,
+        jsonb_object_agg(name, jsonb_build_object('count', rows, 'digest', digest, 'ids', ids))::text AS tables
+    FROM ({}) one GROUP BY pupil_id
+    """).format(sql.SQL(" UNION ALL ").join(tables))
 
 
 def delete_rows(table: RecordTable) -> sql.Composed:
     """Delete the rows of the pupils `%(pupil_ids)s`."""
-    return sql.SQL("""
-        DELETE FROM {} d USING (SELECT t.id {} WHERE {} = ANY (%(pupil_ids)s)) gone WHERE d.id = gone.id
-    """).format(sql.Identifier(table.name), rows_of_pupils(table), owner_of_row(table))
+    return sql.SQL("DELETE FROM {} WHERE {} {}").format(
+        sql.Identifier(table.name), sql.Identifier(table.parent_column), _of_the_pupils(table)
+    )
+
+
+def _of_the_pupils(table: RecordTable) -> sql.Composable:
+    if table.parent == "pupil":
+        return sql.SQL("= ANY (%(pupil_ids)s)")
+    parent = BY_NAME[table.parent]
+    return sql.SQL("IN (SELECT t.id {} WHERE {} = ANY (%(pupil_ids)s))").format(
+        rows_of_pupils(parent), owner_of_row(parent)
+    )
 
 
 def _as_it_arrives(table: RecordTable, column: str) -> sql.Composable:

@@ -13,25 +13,25 @@ Who could write behind our back, and what stops them:
 | a table that nobody declared            | the catalogue, compared with the live foreign keys before each hold        |
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
+from psycopg.rows import dict_row
 
 from cpro_contracts.identifiers import AUTHORISATION_KEY_PREFIX
 from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points
+from cpro_platform.concurrency import both, read_ahead
 from cpro_platform.database import Connection
 from cpro_tenant_db import catalogue
 from cpro_tenant_db.catalogue import CATALOGUE
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
-from cpro_tenant_db.provisioning import live_schema_version
 from cpro_transfer.adapters import receipts, record_sql
 from cpro_transfer.adapters.record_sql import Columns
 from cpro_transfer.domain.identity import Identity, are_one_person
@@ -43,38 +43,44 @@ from cpro_transfer.errors import (
     RecordsChangedError,
     SupersededError,
 )
-from cpro_transfer.ports import Attachment, HoldOutcome, Landed, Prepared, PupilSheet, TableReceipt, Tables
+from cpro_transfer.ports import Attachment, Contents, HoldOutcome, Landed, Prepared, PupilSheet
 
+# In order of their id, as everybody locks them.
 _RAISE_FENCE = """
-INSERT INTO transfer_fence AS known (transfer_id, epoch) SELECT * FROM unnest(%s::uuid[], %s::bigint[])
+INSERT INTO transfer_fence AS known (transfer_id, epoch)
+SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (id, epoch) ORDER BY id
 ON CONFLICT (transfer_id) DO UPDATE SET epoch = EXCLUDED.epoch, raised_at = now() WHERE known.epoch <= EXCLUDED.epoch
 RETURNING transfer_id
 """
 _CHECK_FENCE = """
-SELECT transfer_id, epoch FROM transfer_fence WHERE transfer_id = ANY (%s) ORDER BY transfer_id FOR UPDATE
+SELECT transfer_id, epoch FROM transfer_fence WHERE transfer_id = ANY (%(ids)s) ORDER BY transfer_id FOR UPDATE
 """
 _SHEETS = """
 SELECT id, active, CASE WHEN ine_status = 'trusted' THEN ine END AS ine, birth_date, family_name, usage_name,
     first_name, last_import_id
-FROM pupil WHERE id = ANY (%s) ORDER BY id
+FROM pupil WHERE id = ANY (%(pupils)s) ORDER BY id
 """
 _OPT_IN = """
-SELECT jsonb_build_object('enabled', enabled, 'revision', revision, 'changed_at', changed_at) AS said, enabled
+SELECT jsonb_build_object('enabled', enabled, 'revision', revision, 'changed_at', changed_at)::text AS said, enabled
 FROM transfer_opt_in FOR SHARE
 """
 _TAKE_HOLDS = """
 INSERT INTO transfer_hold AS known (pupil_id, transfer_id, epoch, claim, opt_in)
-SELECT pupil_id, transfer_id, epoch, %(claim_id)s, %(opt_in)s
+SELECT pupil_id, transfer_id, epoch, %(claim_id)s, %(opt_in)s::jsonb
 FROM unnest(%(pupils)s::uuid[], %(ids)s::uuid[], %(epochs)s::bigint[]) AS wanted (pupil_id, transfer_id, epoch)
 ON CONFLICT (pupil_id) DO UPDATE SET epoch = EXCLUDED.epoch, claim = EXCLUDED.claim
 WHERE known.transfer_id = EXCLUDED.transfer_id AND known.epoch <= EXCLUDED.epoch
 RETURNING transfer_id
 """
 # The update is for writers in REPEATABLE READ: their snapshot can't show them the hold, but their lock on a row that
-# was updated since fails with a serialization error.
-_TOUCH_PUPILS = "UPDATE pupil SET updated_at = now() WHERE id = ANY (%s)"
+# was updated since fails with a serialization error. Of those only whose hold this transaction has just taken.
+_TOUCH_PUPILS = """
+UPDATE pupil p SET updated_at = now() FROM transfer_hold h
+WHERE p.id = ANY (%(pupils)s) AND h.pupil_id = p.id AND h.claim = %(claim_id)s
+"""
+_LEAVING = "SELECT 1 FROM transfer_hold WHERE pupil_id = ANY (%(arrivals)s) LIMIT 1"
 _MY_HOLDS = """
-SELECT h.transfer_id, h.opt_in FROM transfer_hold h
+SELECT h.transfer_id, h.opt_in::text AS opt_in FROM transfer_hold h
 JOIN unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (transfer_id, epoch) USING (transfer_id, epoch)
 ORDER BY h.transfer_id
 """
@@ -86,7 +92,7 @@ DELETE FROM transfer_hold h USING unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) 
 WHERE h.transfer_id = mine.transfer_id AND h.epoch <= mine.epoch
 """
 _ATTACHMENTS = """
-SELECT id, pupil_id, object_key, sha256, size_bytes FROM attachment WHERE pupil_id = ANY (%s) ORDER BY id
+SELECT id, pupil_id, object_key, sha256, size_bytes FROM attachment WHERE pupil_id = ANY (%(pupils)s) ORDER BY id
 """
 _NOTE_OBJECTS = """
 INSERT INTO transfer_object_removal (object_key, transfer_id)
@@ -94,6 +100,7 @@ SELECT a.object_key, mine.transfer_id FROM attachment a
 JOIN unnest(%(pupils)s::uuid[], %(ids)s::uuid[]) AS mine (pupil_id, transfer_id) USING (pupil_id)
 ON CONFLICT DO NOTHING
 """
+_OBJECTS_TO_REMOVE = "SELECT object_key FROM transfer_object_removal WHERE transfer_id = ANY (%(ids)s) ORDER BY 1"
 _NOTE_MOVED = """
 UPDATE pupil p SET updated_at = now(), records_moved_at = CASE WHEN p.active THEN NULL ELSE now() END,
     records_moved_to = CASE WHEN p.active THEN NULL ELSE mine.uai END
@@ -101,7 +108,16 @@ FROM unnest(%(pupils)s::uuid[], %(destinations)s::text[]) AS mine (pupil_id, uai
 """
 
 
+READ_WRITE = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+READ_ONLY_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_VERSION = "SELECT version_num FROM public.alembic_version"
+_PREFLIGHT = ((_VERSION, None), (catalogue.LINKS, None), (catalogue.GUARDED, None))
 _HELD_BY_ANOTHER = "CP001"  # raised by the guard trigger
+_MISSING = frozenset({"42P01", "42703"})  # a table, a column
+_PIECE_BYTES, _PIECES_AHEAD = 1 << 16, 8
+
+Row = dict[str, Any]
+Statement = tuple[Any, Mapping[str, object] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,7 @@ class _Pupil:
     id: UUID
     active: bool
     ine: str | None
-    birth_date: Any
+    birth_date: date
     family_name: str
     usage_name: str | None
     first_name: str
@@ -138,12 +154,19 @@ class TenantRecords:
 
     async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
         """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils."""
-        ids = [claim.id for claim in claims]
+        ids = _ids(claims)
         async with self._transaction(destination_uai) as tx:
-            mine = await _raise_fence(tx, claims)
-            landed = await receipts.landed(tx, ids, "incoming")
-            pupils = await _pupils(tx, [claim.destination_pupil_id for claim in claims])
-        return Prepared({pupil.id: pupil.sheet() for pupil in pupils}, landed, frozenset(set(ids) - mine))
+            raised, landed, pupils = await _together(
+                tx,
+                (_RAISE_FENCE, {"ids": ids, "epochs": [claim.epoch for claim in claims]}),
+                (receipts.LANDED, {"ids": ids}),
+                (_SHEETS, {"pupils": [claim.destination_pupil_id for claim in claims]}),
+            )
+        return Prepared(
+            {pupil.id: pupil.sheet() for pupil in _pupils(pupils)},
+            {row["transfer_id"]: receipts.landed_of(row) for row in landed},
+            frozenset(set(ids) - _of_transfers(raised)),
+        )
 
     async def hold(
         self,
@@ -158,99 +181,119 @@ class TenantRecords:
 
         What has landed is held whatever has changed since: it only goes forward.
         """
+        asked = _arguments([*claims, *landed])
         async with self._transaction(origin_uai, claim_id) as tx:
-            # First of all: a hold that comes after a later epoch has let go would outlive its transfer.
-            mine = await _raise_fence(tx, [*claims, *landed])
-            claims = [claim for claim in claims if claim.id in mine]
-            everyone = [*claims, *(claim for claim in landed if claim.id in mine)]
-            opt_in = await _one(tx, _OPT_IN)
-            pupil_ids = [claim.origin_pupil_id for claim in everyone]
-            pupils = {pupil.id: pupil for pupil in await _pupils(tx, pupil_ids, lock="FOR UPDATE")}
-            # Only now: a finish that was under way has kept us waiting at its pupils.
-            finished = frozenset(await receipts.landed(tx, _ids(everyone), "outgoing"))
+            raised, opt_ins, locked, ended, *found = await _together(
+                tx,
+                # First of all: a hold that comes after a later epoch has let go would outlive its transfer.
+                (_RAISE_FENCE, asked),
+                (_OPT_IN, None),
+                (_SHEETS + "FOR UPDATE", asked),
+                # Only now: a finish that was under way has kept us waiting at its pupils.
+                (receipts.FINISHED, asked),
+                *_PREFLIGHT,
+            )
+            mine, finished, (opt_in,) = _of_transfers(raised), frozenset(_of_transfers(ended)), opt_ins
+            everyone = [claim for claim in (*claims, *landed) if claim.id in mine]
+            leavers = {pupil.id: pupil for pupil in _pupils(locked)}
             refused: dict[UUID, Reason] = {}
             for claim in claims:
-                leaver, arrival = pupils.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
+                leaver, arrival = leavers.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
                 reason = _refusal_at_hold(claim, leaver, arrival) if opt_in["enabled"] else Reason.ORIGIN_NOT_OPTED_IN
-                if reason and claim.id not in finished:
+                if reason and claim.id in mine and claim.id not in finished:
                     refused[claim.id] = reason
             wanted = [claim for claim in everyone if claim.id not in refused and claim.id not in finished]
-            if wanted:
-                await self._preflight(tx)
-            arguments = _arguments(wanted) | {"claim_id": claim_id, "opt_in": Jsonb(opt_in["said"])}
-            held = frozenset(row["transfer_id"] for row in await _fetch(tx, _TAKE_HOLDS, arguments))
-            await tx.execute(_TOUCH_PUPILS, ([claim.origin_pupil_id for claim in wanted if claim.id in held],))
+            held, attachments = await self._take_holds(tx, wanted, claim_id, opt_in["said"], found)
             crash_points.reach("move.holding")
-        return HoldOutcome(held, refused, finished - set(_ids(landed)))
+        before_landing = {claim.origin_pupil_id for claim in claims if claim.id in held}
+        return HoldOutcome(
+            held,
+            refused,
+            finished & mine - set(_ids(landed)),
+            tuple(one for one in attachments if one.pupil_id in before_landing),
+        )
+
+    async def _take_holds(
+        self, tx: Connection, claims: Sequence[Claim], claim_id: UUID, opt_in: str, preflight: Sequence[list[Row]]
+    ) -> tuple[frozenset[UUID], list[Attachment]]:
+        if not claims:
+            return frozenset(), []
+        self._pass_preflight(preflight)
+        arguments = _arguments(claims) | {"claim_id": claim_id, "opt_in": opt_in}
+        held, _, attachments = await _together(
+            tx, (_TAKE_HOLDS, arguments), (_TOUCH_PUPILS, arguments), (_ATTACHMENTS, arguments)
+        )
+        return frozenset(_of_transfers(held)), [Attachment(**row) for row in attachments]
 
     async def land(
         self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
     ) -> Mapping[UUID, Landed]:
         """Copy the rows, verify them at the destination and commit them there with their receipts. By transfer."""
+        ours = _arguments(claims)
         async with (
-            self._transaction(origin_uai, claim_id, "REPEATABLE READ, READ ONLY") as origin,
+            self._transaction(origin_uai, claim_id, READ_ONLY_SNAPSHOT) as origin,
             self._transaction(destination_uai, claim_id) as destination,
         ):
-            await self._preflight(destination)
-            await _check_not_leaving(destination, claims)
-            holds = await _check_holds(origin, claims)
-            columns = await self._common_columns(origin, destination)
-            left = await _digests(origin, columns, {c.origin_pupil_id: c for c in claims})
-            leavers = {pupil.id: pupil for pupil in await _pupils(origin, [c.origin_pupil_id for c in claims])}
-            await _copy(origin, destination, columns, claims)
+            (holds, leavers, live), (leaving, there, *found) = await both(
+                _together(origin, (_MY_HOLDS, ours), (_SHEETS, ours), _COLUMNS),
+                _together(destination, (_LEAVING, ours), _COLUMNS, *_PREFLIGHT),
+            )
+            self._pass_preflight(found)
+            if leaving:
+                # A pupil may have come back, or gone on, before an earlier transfer out of here has ended. That first.
+                raise RecordsBusyError(destination_uai)
+            held = _all_held(holds, claims)
+            columns = _same_columns(live, there)
+            left, names = await _contents(origin, record_sql.contents(columns), _at_origin(claims))
+            await _copy(origin, destination, columns, claims, names)
             crash_points.reach("move.copied")
 
             # The locks come last: a mover that sleeps in a COPY keeps nobody waiting.
-            opt_in, arrivals = await _check_landing(destination, claims, leavers)
-            ids = [row_id for tables in left.values() for table in tables.values() for row_id in table.ids]
-            arrived = await _digests(destination, columns, {c.destination_pupil_id: c for c in claims}, only_ids=ids)
+            opt_in, arrivals = await _check_landing(destination, claims, {one.id: one for one in _pupils(leavers)})
+            just_arrived = record_sql.contents(columns, just_arrived=True)
+            arrived, _ = await _contents(destination, just_arrived, _at_destination(claims))
             differing = {claim.id: Reason.DIGEST_MISMATCH for claim in claims if left[claim.id] != arrived[claim.id]}
             if differing:
                 raise LandingRefusedError(differing)
-            written = [
-                receipts.NewReceipt(
-                    claim.id, "incoming", claim.destination_pupil_id, claim.origin_uai, claim.epoch,
-                    receipts.as_json(arrived[claim.id]), holds[claim.id]["opt_in"], opt_in,
-                    leavers[claim.origin_pupil_id].last_import_id,
-                    arrivals[claim.destination_pupil_id].last_import_id,
+            imports = {one.id: one.last_import_id for one in (*_pupils(leavers), *arrivals)}
+            landed = {
+                claim: Landed(
+                    claim.epoch, arrived[claim.id], held[claim.id], opt_in,
+                    imports[claim.origin_pupil_id], imports[claim.destination_pupil_id],
                 )
                 for claim in claims
-            ]  # fmt: skip
-            await receipts.write(destination, written)
+            }  # fmt: skip
+            await destination.execute(receipts.WRITE, receipts.incoming(landed))
             crash_points.reach("move.landing")
-        return {claim.id: Landed(claim.epoch, arrived[claim.id]) for claim in claims}
+        return {claim.id: arrival for claim, arrival in landed.items()}
 
-    async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> None:
+    async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> Sequence[str]:
         """Delete the rows at the origin, write the outgoing receipts and release the holds.
 
-        What is finished already is left alone: the outgoing receipt says so.
+        What is finished already is left alone: the outgoing receipt says so. Returns the keys of objects whose rows
+        have left, by now or before, and that nobody has removed yet.
 
         Raises:
             SupersededError: a hold is a later epoch's; nothing was done.
             RecordsChangedError: the rows here are not those that landed; nothing was deleted.
         """
-        incoming = await self._incoming_receipts(list(landed))
+        everyone = _arguments(list(landed))
         async with self._transaction(origin_uai, claim_id) as tx:
-            finished = await receipts.landed(tx, _ids(list(landed)), "outgoing")
+            ended, _, holds, live = await _together(
+                tx,
+                (receipts.FINISHED, everyone),
+                (_SHEETS + "FOR UPDATE", everyone),
+                (_MY_HOLDS + " FOR UPDATE OF h", everyone),
+                _COLUMNS,
+            )
+            finished = _of_transfers(ended)
             claims = [claim for claim in landed if claim.id not in finished]
-            if not claims:
-                return
-            pupils = {claim.origin_pupil_id: claim for claim in claims}
-            await _pupils(tx, list(pupils), lock="FOR UPDATE")
-            await _check_holds(tx, claims, lock=True)
-            await tx.execute(_TAKE_OVER, _arguments(claims) | {"claim_id": claim_id})
-            here = await _digests(tx, await _columns(tx), pupils)
-            if any(here[claim.id] != landed[claim].tables for claim in claims):
-                raise RecordsChangedError
-            await tx.execute(_NOTE_OBJECTS, _arguments(claims))
-            for table in reversed(CATALOGUE):
-                await tx.execute(record_sql.delete_rows(table), {"pupil_ids": list(pupils)})
-            destinations = [claim.destination_uai for claim in claims]
-            await tx.execute(_NOTE_MOVED, {"pupils": list(pupils), "destinations": destinations})
-            await tx.execute(_RELEASE, _arguments(claims))
-            written = [receipts.outgoing(claim, here[claim.id], incoming[claim.id]) for claim in claims]
-            await receipts.write(tx, written)
-            crash_points.reach("move.finishing")
+            if claims:
+                _all_held(holds, claims)
+                await _delete(tx, {claim: landed[claim] for claim in claims}, claim_id, _columns(live))
+                crash_points.reach("move.finishing")
+            (keys,) = await _together(tx, (_OBJECTS_TO_REMOVE, everyone))
+        return [row["object_key"] for row in keys]
 
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
         """Take the holds away: nothing has moved. Does nothing where there is none, or a later epoch's.
@@ -258,22 +301,7 @@ class TenantRecords:
         The fence keeps a hold of an earlier epoch from coming afterwards, and waits for one that is under way.
         """
         async with self._transaction(origin_uai) as tx:
-            await _raise_fence(tx, claims)
-            await tx.execute(_RELEASE, _arguments(claims))
-
-    async def attachments(self, origin_uai: str, claims: Sequence[Claim]) -> list[Attachment]:
-        """The files of the held pupils."""
-        async with self._transaction(origin_uai) as tx, tx.cursor(row_factory=class_row(Attachment)) as cursor:
-            await cursor.execute(_ATTACHMENTS, ([claim.origin_pupil_id for claim in claims],))
-            return await cursor.fetchall()
-
-    async def objects_to_remove(self, origin_uai: str, claims: Sequence[Claim]) -> list[str]:
-        """The keys of objects whose rows have left."""
-        async with self._transaction(origin_uai) as tx:
-            rows = await _fetch(
-                tx, "SELECT object_key FROM transfer_object_removal WHERE transfer_id = ANY (%s)", (_ids(claims),)
-            )
-        return [row["object_key"] for row in rows]
+            await _together(tx, (_RAISE_FENCE, _arguments(claims)), (_RELEASE, _arguments(claims)))
 
     async def forget_objects(self, origin_uai: str, object_keys: Sequence[str]) -> None:
         """These objects are gone from the store."""
@@ -282,43 +310,37 @@ class TenantRecords:
 
     @asynccontextmanager
     async def _transaction(
-        self, uai: str, claim_id: UUID | None = None, mode: str = "READ COMMITTED"
+        self, uai: str, claim_id: UUID | None = None, mode: str = READ_WRITE
     ) -> AsyncIterator[Connection]:
         try:
             async with self._tenants.begin(uai) as tx:
-                await tx.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}")
                 settings = {"claim_id": str(claim_id or ""), "idle_ms": self._idle_ms, "lock_ms": self._lock_ms}
-                await tx.execute(record_sql.PIN_SESSION, settings)
+                async with tx.pipeline():
+                    await tx.execute(mode)
+                    await tx.execute(record_sql.PIN_SESSION, settings)
                 yield tx
         except TenantUnknownError as unknown:
             raise PreflightError(Reason.TENANT_UNAVAILABLE, f"{unknown.uai} is not in the directory") from unknown
         except psycopg.Error as error:
             if error.sqlstate == _HELD_BY_ANOTHER:
                 raise RecordsBusyError(uai) from error
+            if error.sqlstate in _MISSING:
+                raise PreflightError(Reason.SCHEMA_BEHIND, f"{uai}: {error.diag.message_primary}") from error
             raise
 
-    async def _preflight(self, tx: Connection) -> None:
-        version = await live_schema_version(tx)
+    def _pass_preflight(self, found: Sequence[list[Row]]) -> None:
+        """What `_PREFLIGHT` has found is what this version of the code expects.
+
+        Raises:
+            PreflightError: it isn't.
+        """
+        versions, links, guarded = ([tuple(row.values()) for row in rows] for rows in found)
+        version = versions[0][0] if versions else None
         if version != self._schema_version:
             raise PreflightError(Reason.SCHEMA_BEHIND, f"at {version}, expected {self._schema_version}")
-        gaps = await catalogue.gaps(tx)
+        gaps = catalogue.gaps_in(links, guarded)
         if gaps:
             raise PreflightError(Reason.CATALOGUE_INCOMPLETE, "; ".join(map(str, gaps)))
-
-    async def _common_columns(self, origin: Connection, destination: Connection) -> Columns:
-        columns = await _columns(origin)
-        if columns != await _columns(destination):
-            raise PreflightError(Reason.SCHEMA_BEHIND, "the record tables of the two databases differ")
-        return columns
-
-    async def _incoming_receipts(self, claims: Sequence[Claim]) -> dict[UUID, dict[str, Any]]:
-        async with self._transaction(claims[0].destination_uai) as tx:
-            rows = await _fetch(
-                tx,
-                "SELECT * FROM transfer_receipt WHERE transfer_id = ANY (%s) AND direction = 'incoming'",
-                (_ids(claims),),
-            )
-        return {row["transfer_id"]: row for row in rows}
 
 
 def _refusal_at_hold(claim: Claim, leaver: _Pupil | None, arrival: PupilSheet | None) -> Reason | None:
@@ -338,105 +360,155 @@ def _refusal_of_pair(claim: Claim, leaver: _Pupil, arrival: PupilSheet | None) -
     return None if are_one_person(leaver.sheet().identity, arrival.identity) else Reason.IDENTITY_MISMATCH
 
 
-async def _check_not_leaving(destination: Connection, claims: Sequence[Claim]) -> None:
-    """A pupil may have come back, or gone on, before an earlier transfer out of the destination has ended.
-
-    Raises:
-        RecordsBusyError: that one first.
-    """
-    pupil_ids = [claim.destination_pupil_id for claim in claims]
-    if await _fetch(destination, "SELECT 1 FROM transfer_hold WHERE pupil_id = ANY (%s) LIMIT 1", (pupil_ids,)):
-        raise RecordsBusyError
-
-
 async def _check_landing(
     destination: Connection, claims: Sequence[Claim], leavers: Mapping[UUID, _Pupil]
-) -> tuple[Any, Mapping[UUID, _Pupil]]:
+) -> tuple[str, list[_Pupil]]:
     """The destination's own word, under lock: its opt-in, its pupils, its fence.
 
     Raises:
         LandingRefusedError: the establishment's doors are closed, or a pupil is not, or no longer, who was expected.
         SupersededError: a later epoch has raised the fence.
     """
-    opt_in = await _one(destination, _OPT_IN)
+    arrivals_of = {"pupils": [claim.destination_pupil_id for claim in claims]}
+    (opt_in,), locked, fences = await _together(
+        destination, (_OPT_IN, None), (_SHEETS + "FOR NO KEY UPDATE", arrivals_of), (_CHECK_FENCE, _arguments(claims))
+    )
     if not opt_in["enabled"]:
         raise LandingRefusedError({claim.id: Reason.DESTINATION_NOT_OPTED_IN for claim in claims})
-    pupil_ids = [claim.destination_pupil_id for claim in claims]
-    arrivals = {pupil.id: pupil for pupil in await _pupils(destination, pupil_ids, lock="FOR NO KEY UPDATE")}
+    arrivals = _pupils(locked)
+    sheets = {arrival.id: arrival.sheet() for arrival in arrivals}
     refused: dict[UUID, Reason] = {}
     for claim in claims:
-        arrival = arrivals.get(claim.destination_pupil_id)
-        reason = _refusal_of_pair(claim, leavers[claim.origin_pupil_id], arrival.sheet() if arrival else None)
+        reason = _refusal_of_pair(claim, leavers[claim.origin_pupil_id], sheets.get(claim.destination_pupil_id))
         if reason:
             refused[claim.id] = reason
     if refused:
         raise LandingRefusedError(refused)
-    fences = await _fetch(destination, _CHECK_FENCE, (_ids(claims),))
     if {row["transfer_id"]: row["epoch"] for row in fences} != {claim.id: claim.epoch for claim in claims}:
         raise SupersededError
     return opt_in["said"], arrivals
 
 
-async def _check_holds(tx: Connection, claims: Sequence[Claim], *, lock: bool = False) -> dict[UUID, dict[str, Any]]:
-    query = _MY_HOLDS + (" FOR UPDATE OF h" if lock else "")
-    holds = {row["transfer_id"]: row for row in await _fetch(tx, query, _arguments(claims))}
-    if len(holds) != len(claims):
+async def _delete(tx: Connection, landed: Mapping[Claim, Landed], claim_id: UUID, columns: Columns) -> None:
+    """Delete the rows of held pupils, once they are seen to be those that landed, and write the receipts.
+
+    Raises:
+        RecordsChangedError: they are not; nothing was deleted.
+    """
+    claims = list(landed)
+    here, names = await _contents(tx, record_sql.contents(columns), _at_origin(claims))
+    if any(here[claim.id] != arrival.contents for claim, arrival in landed.items()):
+        raise RecordsChangedError
+    ours = _arguments(claims) | {"claim_id": claim_id, "destinations": [claim.destination_uai for claim in claims]}
+    await _together(
+        tx,
+        (_TAKE_OVER, ours),
+        (_NOTE_OBJECTS, ours),
+        *((record_sql.delete_rows(table), ours) for table in reversed(CATALOGUE) if table.name in names),
+        (_NOTE_MOVED, ours),
+        (_RELEASE, ours),
+        (receipts.WRITE, receipts.outgoing(landed)),
+    )
+
+
+def _all_held(holds: Sequence[Row], claims: Sequence[Claim]) -> dict[UUID, str]:
+    """The origin's opt-in, as it was read when each was held, by transfer.
+
+    Raises:
+        SupersededError: a hold is another epoch's, or gone.
+    """
+    opt_ins = {row["transfer_id"]: row["opt_in"] for row in holds}
+    if any(claim.id not in opt_ins for claim in claims):
         raise SupersededError
-    return holds
+    return opt_ins
 
 
-async def _columns(tx: Connection) -> Columns:
+_COLUMNS: Statement = (record_sql.LIVE_COLUMNS, {"tables": [table.name for table in CATALOGUE]})
+
+
+def _columns(found: Sequence[Row]) -> Columns:
     columns: dict[str, list[tuple[str, str]]] = {}
-    cursor = await tx.execute(record_sql.LIVE_COLUMNS, ([table.name for table in CATALOGUE],))
-    for table, name, kind in await cursor.fetchall():
-        columns.setdefault(table, []).append((name, kind))
+    for row in found:
+        columns.setdefault(row["relname"], []).append((row["attname"], row["type"]))
     return columns
 
 
-async def _copy(origin: Connection, destination: Connection, columns: Columns, claims: Sequence[Claim]) -> None:
-    for table in CATALOGUE:
-        async with (
-            origin.cursor().copy(record_sql.copy_out(table, columns, claims)) as rows,
-            destination.cursor().copy(record_sql.copy_in(table, columns)) as sink,
-        ):
-            async for block in rows:
-                await sink.write(block)
+def _same_columns(origin: Sequence[Row], destination: Sequence[Row]) -> Columns:
+    if origin != destination:
+        raise PreflightError(Reason.SCHEMA_BEHIND, "the record tables of the two databases differ")
+    return _columns(origin)
 
 
-async def _digests(
-    tx: Connection, columns: Columns, claims: Mapping[UUID, Claim], *, only_ids: Sequence[UUID] | None = None
-) -> dict[UUID, Tables]:
-    """By transfer, for every claim: the claims are given by the pupil's id in this database."""
-    tables: dict[UUID, dict[str, TableReceipt]] = {claim.id: {} for claim in claims.values()}
-    query = record_sql.digests(columns, only_ids=only_ids is not None)
-    for row in await _fetch(tx, query, {"pupil_ids": list(claims), "ids": only_ids}):
-        transfer_id = claims[row["pupil_id"]].id
-        tables[transfer_id][row["table_name"]] = TableReceipt(row["rows"], row["digest"], tuple(row["ids"]))
-    return dict(tables)
+async def _copy(
+    origin: Connection, destination: Connection, columns: Columns, claims: Sequence[Claim], names: Collection[str]
+) -> None:
+    """Copy the rows of the tables that have any, in pieces, each table from one database straight into the other."""
+    tables = [table for table in CATALOGUE if table.name in names]
+
+    async def leave() -> AsyncIterator[bytes]:
+        """Table by table its pieces, then an empty one."""
+        for table in tables:
+            async with origin.cursor().copy(record_sql.copy_out(table, columns, claims)) as rows:
+                piece = bytearray()
+                async for row in rows:  # the server sends row by row
+                    piece += row
+                    if len(piece) >= _PIECE_BYTES:
+                        yield bytes(piece)
+                        piece.clear()
+            yield bytes(piece)
+            yield b""
+
+    async with AsyncExitStack() as arriving:
+        next_table = iter(tables)
+        sink: psycopg.AsyncCopy | None = None
+
+        async def arrive(piece: bytes) -> None:
+            nonlocal sink
+            if sink is None:
+                statement = record_sql.copy_in(next(next_table), columns)
+                sink = await arriving.enter_async_context(destination.cursor().copy(statement))
+            if piece:
+                await sink.write(piece)
+            else:
+                await arriving.pop_all().aclose()
+                sink = None
+
+        await read_ahead(leave(), arrive, at_most=_PIECES_AHEAD)
 
 
-async def _raise_fence(tx: Connection, claims: Sequence[Claim]) -> frozenset[UUID]:
-    """Bring the fences of these transfers to the claims' epochs; returns those that no later epoch has taken over."""
-    in_order = sorted(claims, key=lambda claim: claim.id)
-    raised = await _fetch(tx, _RAISE_FENCE, (_ids(in_order), [claim.epoch for claim in in_order]))
-    return frozenset(row["transfer_id"] for row in raised)
+async def _contents(
+    tx: Connection, query: Any, transfers: Mapping[UUID, UUID]
+) -> tuple[dict[UUID, Contents], frozenset[str]]:
+    """What each transfer's pupil has here (pupil to transfer), and the tables that have any of these rows."""
+    (found,) = await _together(tx, (query, {"pupil_ids": list(transfers)}))
+    contents = dict.fromkeys(transfers.values(), Contents())
+    contents |= {transfers[row["pupil_id"]]: Contents(row["tables"], row["records"]) for row in found}
+    return contents, frozenset(name for row in found for name in row["names"])
 
 
-async def _pupils(tx: Connection, pupil_ids: Sequence[UUID], *, lock: str = "") -> list[_Pupil]:
-    async with tx.cursor(row_factory=class_row(_Pupil)) as cursor:
-        await cursor.execute(f"{_SHEETS} {lock}", (list(pupil_ids),))
-        return await cursor.fetchall()
+def _at_origin(claims: Sequence[Claim]) -> dict[UUID, UUID]:
+    return {claim.origin_pupil_id: claim.id for claim in claims}
 
 
-async def _fetch(tx: Connection, query: Any, arguments: Any = None) -> list[dict[str, Any]]:
-    async with tx.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(query, arguments)
-        return await cursor.fetchall()
+def _at_destination(claims: Sequence[Claim]) -> dict[UUID, UUID]:
+    return {claim.destination_pupil_id: claim.id for claim in claims}
 
 
-async def _one(tx: Connection, query: str) -> dict[str, Any]:
-    (row,) = await _fetch(tx, query)
-    return row
+async def _together(tx: Connection, *statements: Statement) -> list[list[Row]]:
+    """Send statements without waiting for one before the next: one way there and back. Returns the rows of each."""
+    cursors = [tx.cursor(row_factory=dict_row) for _ in statements]
+    async with tx.pipeline():
+        for cursor, (query, arguments) in zip(cursors, statements, strict=True):
+            await cursor.execute(query, arguments)
+    return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _pupils(rows: Sequence[Row]) -> list[_Pupil]:
+    return [_Pupil(**row) for row in rows]
+
+
+def _of_transfers(rows: Sequence[Row]) -> set[UUID]:
+    return {row["transfer_id"] for row in rows}
 
 
 def _ids(claims: Sequence[Claim]) -> list[UUID]:
@@ -444,8 +516,11 @@ def _ids(claims: Sequence[Claim]) -> list[UUID]:
 
 
 def _arguments(claims: Sequence[Claim]) -> dict[str, Any]:
+    pupils = [claim.origin_pupil_id for claim in claims]
     return {
         "ids": _ids(claims),
         "epochs": [claim.epoch for claim in claims],
-        "pupils": [claim.origin_pupil_id for claim in claims],
+        "pupils": pupils,
+        "pupil_ids": pupils,
+        "arrivals": [claim.destination_pupil_id for claim in claims],
     }

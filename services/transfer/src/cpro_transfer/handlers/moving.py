@@ -45,6 +45,7 @@ import structlog
 
 from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points, tracing
+from cpro_platform.concurrency import both
 from cpro_platform.transience import is_transient
 from cpro_transfer.domain.transfers import Claim, TransferState
 from cpro_transfer.errors import (
@@ -54,7 +55,7 @@ from cpro_transfer.errors import (
     RecordsChangedError,
     SupersededError,
 )
-from cpro_transfer.ports import Landed, Ledger, Objects, Records
+from cpro_transfer.ports import Attachment, Landed, Ledger, Objects, Records
 
 _log = structlog.get_logger()
 
@@ -136,6 +137,9 @@ class Mover:
             await self._bring_over(batch)
         except SupersededError:
             _log.warning("transfer.superseded", transfers=_names(batch.waiting))
+            # Neither we nor anybody before us can land these any more: our copies of files are nobody's.
+            for claim in batch.waiting:
+                await self.objects.discard_copies(claim)
         except PreflightError as refusal:
             await self._set_aside(batch, _ids(batch.waiting), refusal.reason, refusal.detail)
         except Exception as error:
@@ -162,23 +166,25 @@ class Mover:
         if busy:
             await self.ledger.postpone(busy, Reason.IN_PROGRESS)
         if batch.waiting:
-            await self._cancel(batch, await self.ledger.advance(batch.waiting, TransferState.COPYING))
+            await self._copy_files(batch, outcome.attachments)
         while batch.waiting:
-            await self._copy_files(batch)
             await self._land(batch)
 
-    async def _copy_files(self, batch: _Batch) -> None:
-        """Copy the attachments' objects; a pupil with one that can't be read stays where the records are whole."""
-        attachments = await self.records.attachments(batch.waiting[0].origin_uai, batch.waiting)
-        problems = await self.objects.copy(batch.waiting, attachments)
+    async def _copy_files(self, batch: _Batch, attachments: Sequence[Attachment]) -> None:
+        """Copy the attachments' objects; a pupil with one that can't be read stays where the records are whole.
+
+        Meanwhile the ledger is told, and says who was asked to stop.
+        """
+        cancelled, problems = await both(
+            self.ledger.advance(batch.waiting, TransferState.COPYING), self.objects.copy(batch.waiting, attachments)
+        )
+        crash_points.reach("move.files_copied")
+        await self._cancel(batch, cancelled)
         for transfer_id, problem in problems.items():
             await self._set_aside(batch, {transfer_id}, Reason.ATTACHMENT_UNREADABLE, problem)
-        crash_points.reach("move.files_copied")
 
     async def _land(self, batch: _Batch) -> None:
         """Land the whole batch, or learn who can't."""
-        if not batch.waiting:
-            return
         origin_uai, destination_uai = batch.waiting[0].origin_uai, batch.waiting[0].destination_uai
         try:
             landed = await self.records.land(origin_uai, destination_uai, batch.waiting, batch.claim_id)
@@ -192,13 +198,14 @@ class Mover:
         """After the point of no return: empty the origin, tidy the store, say so. An error only postpones."""
         claims = list(landed)
         try:
-            await self.ledger.advance(claims, TransferState.LANDED)
-            await self.records.finish(claims[0].origin_uai, landed, uuid4())
+            _, object_keys = await both(
+                self.ledger.advance(claims, TransferState.LANDED),
+                self.records.finish(claims[0].origin_uai, landed, uuid4()),
+            )
             crash_points.reach("move.finished")
-            await self.ledger.advance(claims, TransferState.LANDED, finished=True)
-            await self._tidy(landed)
+            await self._tidy(landed, object_keys)
             crash_points.reach("move.tidied")
-            await self.ledger.complete({claim: arrival.records for claim, arrival in landed.items()})
+            await self.ledger.complete({claim: arrival.contents.records for claim, arrival in landed.items()})
             crash_points.reach("move.completed")
         except SupersededError:
             _log.warning("transfer.superseded", transfers=_names(claims))
@@ -213,7 +220,8 @@ class Mover:
                 _log.exception("transfer.finish_failed", transfers=_names(claims))
                 await self._finish_one_by_one(landed, Reason.LANDING_REFUSED)
         else:
-            _log.info("transfer.completed", transfers=_names(claims), records=sum(a.records for a in landed.values()))
+            records = sum(arrival.contents.records for arrival in landed.values())
+            _log.info("transfer.completed", transfers=_names(claims), records=records)
 
     async def _finish_one_by_one(self, landed: Mapping[Claim, Landed], reason: Reason) -> None:
         if len(landed) == 1:
@@ -222,12 +230,13 @@ class Mover:
         for claim, arrival in landed.items():
             await self._bring_home({claim: arrival})
 
-    async def _tidy(self, landed: Mapping[Claim, Landed]) -> None:
+    async def _tidy(self, landed: Mapping[Claim, Landed], object_keys: Sequence[str]) -> None:
         claims = list(landed)
-        keys = await self.records.objects_to_remove(claims[0].origin_uai, claims)
-        if keys:
-            await self.objects.remove(keys)
-            await self.records.forget_objects(claims[0].origin_uai, keys)
+        if object_keys:
+            _, _ = await both(
+                self.ledger.advance(claims, TransferState.LANDED, finished=True), self.objects.remove(object_keys)
+            )
+            await self.records.forget_objects(claims[0].origin_uai, object_keys)
         for claim, arrival in landed.items():
             if claim.epoch > 1:
                 await self.objects.discard_copies(claim, but_of_epoch=arrival.epoch)
@@ -267,7 +276,8 @@ class Mover:
         if not leaving:
             return []
         prepared = await self.records.prepare(leaving[0].destination_uai, leaving)
-        batch.leave(prepared.superseded)
+        for claim in batch.leave(prepared.superseded):
+            await self.objects.discard_copies(claim)
         batch.note_landed({key: value for key, value in prepared.landed.items() if key in transfer_ids})
         claims = [claim for claim in batch.waiting if claim.id in transfer_ids]
         for claim in claims:
