@@ -11,6 +11,7 @@ Everything runs on servers of its own, in one run; each figure is the median of 
 """
 
 import asyncio
+import random
 import statistics
 import sys
 import tempfile
@@ -28,12 +29,13 @@ from psycopg import sql
 
 from cpro_contracts.identifiers import IneStatus, match_key_of_ine
 from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivated
-from cpro_platform import logs
+from cpro_platform import logs, outbox
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import TelemetrySettings
+from cpro_test_support.records import Amounts
 from cpro_test_support.schools import SECRET, School
 from cpro_test_support.servers import start_servers
-from cpro_test_support.transfers import TransferWorld, new_ine, new_uai, opened_world
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai, opened_world
 from cpro_transfer.adapters import record_sql
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work
@@ -42,6 +44,9 @@ from cpro_transfer.ports import Fact
 PARTS = ("throughput", "latency")
 RUNS = 5
 PUPILS = 600
+LATENCY_SCHOOLS, FILES_OF_A_PUPIL = 8, 2
+WARM_UP, IDLE_MOVES, SATURATING_MOVES, LOADED_MOVES = 30, 200, 300, 400
+MOST_UNDER_WAY, LOAD = 16, 0.7
 ROWS_OF_A_PUPIL = {
     "report": 15,
     "activity_sheet": 25,
@@ -180,7 +185,9 @@ async def move_all(world: TransferWorld, pair: Pair) -> float:
 def without_digests() -> Iterator[None]:
     """Rows are counted and named, their content is not looked at."""
     with mock.patch.object(record_sql, "DIGEST_OF_ROWS", "'unverified'"):
+        record_sql.contents.cache_clear()
         yield
+    record_sql.contents.cache_clear()
 
 
 async def move_naively(world: TransferWorld, pair: Pair) -> float:
@@ -302,6 +309,110 @@ async def measure_throughput(world: TransferWorld, results: Results, *, runs: in
     }
 
 
+@dataclass
+class Arrivals:
+    """Pupils who have left, each waiting for the other school's import; and what became of those who arrived."""
+
+    world: TransferWorld
+    schools: Sequence[School]
+    waiting: list[tuple[School, str]] = field(default_factory=list)
+    """Where each will arrive, with the INE."""
+    committed_at: dict[str, float] = field(default_factory=dict)
+    """By match key: when the destination's database had committed to the arrival, the second of the two events."""
+
+    async def prepare(self, pupils: int) -> None:
+        """So many leave one of the schools for another, with their records."""
+        dice = random.Random(pupils)
+        for _ in range(pupils):
+            origin, destination = dice.sample(self.schools, 2)
+            ine = new_ine()
+            leaver = await origin.has(ine, records=Amounts(attachments=FILES_OF_A_PUPIL))
+            async with self.world.schools.tenants.begin(origin.uai) as tx:
+                for table, number in ROWS_OF_A_PUPIL.items():
+                    if table != "passport_entry":
+                        await tx.execute(_SEED_RECORDS[table], {"ids": [leaver], "number": number})
+            await origin.loses(leaver)
+            self.waiting.append((destination, ine))
+
+    async def arrive(self) -> None:
+        """The next one arrives."""
+        school, ine = self.waiting.pop()
+        await school.has(ine)  # schools of this part do not publish by themselves
+        self.committed_at[match_key_of_ine(ine, SECRET)] = time.time()
+        await outbox.publish_pending(lambda: self.world.schools.tenants.begin(school.uai), self.world.schools.publisher)
+
+    async def finished(self) -> dict[str, float]:
+        """By match key, when both receipts were there."""
+        async with self.world.database.begin() as tx:
+            found = await tx.execute(
+                "SELECT match_key, extract(epoch FROM finished_at)::float8 FROM transfer WHERE finished_at IS NOT NULL"
+            )
+            return dict(await found.fetchall())
+
+    async def all_finished(self, keys: Sequence[str]) -> dict[str, float]:
+        async def everybody() -> dict[str, float] | None:
+            finished = await self.finished()
+            return finished if set(keys) <= finished.keys() else None
+
+        found: dict[str, float] = await eventually(everybody, within_seconds=120)
+        return found
+
+    async def milliseconds(self, keys: Sequence[str]) -> list[float]:
+        finished = await self.all_finished(keys)
+        return [(finished[key] - self.committed_at[key]) * 1000 for key in keys]
+
+
+async def measure_latency(world: TransferWorld, results: Results) -> None:
+    schools = await world.schools.opted_in(*(new_uai() for _ in range(LATENCY_SCHOOLS)))
+    arrivals = Arrivals(world, schools)
+    await arrivals.prepare(WARM_UP + IDLE_MOVES + SATURATING_MOVES + LOADED_MOVES)
+    for school in schools:
+        school.publishes = False
+    with world.process("join") as join, world.process("move") as move, world.process("relay") as relay:
+        for process in (join, move, relay):
+            await process.start()
+        for _ in range(WARM_UP):
+            await arrivals.arrive()
+        await arrivals.all_finished(list(arrivals.committed_at))
+
+        idle = []
+        for _ in range(IDLE_MOVES):
+            await arrivals.arrive()
+            key = list(arrivals.committed_at)[-1]
+            idle += await arrivals.milliseconds([key])
+
+        before, began = len(arrivals.committed_at), time.time()
+        while (done := len(arrivals.committed_at) - before) < SATURATING_MOVES:
+            if done - (len(await arrivals.finished()) - before) < MOST_UNDER_WAY:
+                await arrivals.arrive()
+        saturating = list(arrivals.committed_at)[before:]
+        finished = await arrivals.all_finished(saturating)
+        per_second = len(saturating) / (max(finished[key] for key in saturating) - began)
+
+        dice, before, due = random.Random(70), len(arrivals.committed_at), time.time()
+        tasks = set()
+        for _ in range(LOADED_MOVES):
+            due += dice.expovariate(LOAD * per_second)
+            await asyncio.sleep(max(0, due - time.time()))  # when pupils arrive is the experiment
+            tasks.add(asyncio.create_task(arrivals.arrive()))
+        await asyncio.gather(*tasks)
+        loaded = await arrivals.milliseconds(list(arrivals.committed_at)[before:])
+    print(
+        f"latency: {ROWS} rows and {FILES_OF_A_PUPIL} files a pupil, {LATENCY_SCHOOLS} schools,"
+        " from the commit of the second event to both receipts"
+    )
+    print(f"  idle, {len(idle)} one by one: {_quantiles(idle)}")
+    print(f"  at most {per_second:.1f} moves/s one by one; at {LOAD:.0%} of it, {len(loaded)}: {_quantiles(loaded)}")
+    for name, values in (("", idle), ("loaded_", loaded)):
+        ranks = statistics.quantiles(values, n=100)
+        results.figures |= {f"{name}p50_ms": f"{ranks[49]:.0f}", f"{name}p99_ms": f"{ranks[98]:.0f}"}
+
+
+def _quantiles(values: Sequence[float]) -> str:
+    ranks = statistics.quantiles(values, n=100)
+    return f"p50 {ranks[49]:.0f} ms, p90 {ranks[89]:.0f} ms, p99 {ranks[98]:.0f} ms"
+
+
 def _spread(values: Sequence[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
@@ -310,6 +421,7 @@ async def measure(parts: Sequence[str]) -> Results:
     results = Results()
     measures: dict[str, Callable[[TransferWorld, Results], Awaitable[None]]] = {
         "throughput": measure_throughput,
+        "latency": measure_latency,
     }
     with tempfile.TemporaryDirectory() as folder:
         servers = start_servers(Path(folder), clusters=("north", "south"))

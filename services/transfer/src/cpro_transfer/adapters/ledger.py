@@ -66,8 +66,8 @@ _NOTE_MOVED = """
 UPDATE enrolment e SET moved_at_revision = greatest(e.moved_at_revision, t.origin_revision)
 FROM transfer t WHERE t.id = ANY (%s) AND e.match_key = t.match_key AND e.uai = t.origin_uai
 """
-# What the end of a transfer may call for: the same pupil has left again meanwhile, or waits to go on from elsewhere. For
-# most there is nothing, and the question costs less than the answer.
+# What the end of a transfer may call for: the same pupil has left again meanwhile, or waits to go on from elsewhere.
+# For most there is nothing, and to ask costs less than to derive.
 _TO_DERIVE = """
 SELECT match_key FROM enrolment WHERE match_key = ANY (%(match_keys)s)
     AND NOT active AND NOT withdrawn AND moved_at_revision < revision

@@ -199,7 +199,7 @@ class TenantRecords:
             refused: dict[UUID, Reason] = {}
             for claim in claims:
                 leaver, arrival = leavers.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
-                reason = _refusal_at_hold(claim, leaver, arrival) if opt_in["enabled"] else Reason.ORIGIN_NOT_OPTED_IN
+                reason = _refusal(claim, leaver, arrival) if opt_in["enabled"] else Reason.ORIGIN_NOT_OPTED_IN
                 if reason and claim.id in mine and claim.id not in finished:
                     refused[claim.id] = reason
             wanted = [claim for claim in everyone if claim.id not in refused and claim.id not in finished]
@@ -343,7 +343,7 @@ class TenantRecords:
             raise PreflightError(Reason.CATALOGUE_INCOMPLETE, "; ".join(map(str, gaps)))
 
 
-def _refusal_at_hold(claim: Claim, leaver: _Pupil | None, arrival: PupilSheet | None) -> Reason | None:
+def _refusal(claim: Claim, leaver: _Pupil | None, arrival: PupilSheet | None) -> Reason | None:
     if leaver is None or leaver.active:
         return Reason.NOT_LEFT
     return _refusal_of_pair(claim, leaver, arrival)
@@ -379,7 +379,7 @@ async def _check_landing(
     sheets = {arrival.id: arrival.sheet() for arrival in arrivals}
     refused: dict[UUID, Reason] = {}
     for claim in claims:
-        reason = _refusal_of_pair(claim, leavers[claim.origin_pupil_id], sheets.get(claim.destination_pupil_id))
+        reason = _refusal(claim, leavers.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id))
         if reason:
             refused[claim.id] = reason
     if refused:
@@ -399,7 +399,7 @@ async def _delete(tx: Connection, landed: Mapping[Claim, Landed], claim_id: UUID
     here, names = await _contents(tx, record_sql.contents(columns), _at_origin(claims))
     if any(here[claim.id] != arrival.contents for claim, arrival in landed.items()):
         raise RecordsChangedError
-    ours = _arguments(claims) | {"claim_id": claim_id, "destinations": [claim.destination_uai for claim in claims]}
+    ours = _arguments(claims) | {"claim_id": claim_id}
     await _together(
         tx,
         (_TAKE_OVER, ours),
@@ -427,10 +427,7 @@ _COLUMNS: Statement = (record_sql.LIVE_COLUMNS, {"tables": [table.name for table
 
 
 def _columns(found: Sequence[Row]) -> Columns:
-    columns: dict[str, list[tuple[str, str]]] = {}
-    for row in found:
-        columns.setdefault(row["relname"], []).append((row["attname"], row["type"]))
-    return columns
+    return tuple((row["relname"], row["attname"], row["type"]) for row in found)
 
 
 def _same_columns(origin: Sequence[Row], destination: Sequence[Row]) -> Columns:
@@ -443,12 +440,12 @@ async def _copy(
     origin: Connection, destination: Connection, columns: Columns, claims: Sequence[Claim], names: Collection[str]
 ) -> None:
     """Copy the rows of the tables that have any, in pieces, each table from one database straight into the other."""
-    tables = [table for table in CATALOGUE if table.name in names]
+    tables, moving = [table for table in CATALOGUE if table.name in names], _arguments(claims)
 
     async def leave() -> AsyncIterator[bytes]:
         """Table by table its pieces, then an empty one."""
         for table in tables:
-            async with origin.cursor().copy(record_sql.copy_out(table, columns, claims)) as rows:
+            async with origin.cursor().copy(record_sql.copy_out(table, columns), moving) as rows:
                 piece = bytearray()
                 async for row in rows:  # the server sends row by row
                     piece += row
@@ -480,7 +477,7 @@ async def _contents(
     tx: Connection, query: Any, transfers: Mapping[UUID, UUID]
 ) -> tuple[dict[UUID, Contents], frozenset[str]]:
     """What each transfer's pupil has here (pupil to transfer), and the tables that have any of these rows."""
-    (found,) = await _together(tx, (query, {"pupil_ids": list(transfers)}))
+    (found,) = await _together(tx, (query, {"pupils": list(transfers)}))
     contents = dict.fromkeys(transfers.values(), Contents())
     contents |= {transfers[row["pupil_id"]]: Contents(row["tables"], row["records"]) for row in found}
     return contents, frozenset(name for row in found for name in row["names"])
@@ -516,11 +513,10 @@ def _ids(claims: Sequence[Claim]) -> list[UUID]:
 
 
 def _arguments(claims: Sequence[Claim]) -> dict[str, Any]:
-    pupils = [claim.origin_pupil_id for claim in claims]
     return {
         "ids": _ids(claims),
         "epochs": [claim.epoch for claim in claims],
-        "pupils": pupils,
-        "pupil_ids": pupils,
+        "pupils": [claim.origin_pupil_id for claim in claims],
         "arrivals": [claim.destination_pupil_id for claim in claims],
+        "destinations": [claim.destination_uai for claim in claims],
     }
