@@ -1,6 +1,6 @@
 """What the mover needs of the world, named by role."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from cpro_contracts.pupils import PupilEvent
 from cpro_contracts.transfers import Reason
 from cpro_transfer.domain.explanation import Known
 from cpro_transfer.domain.identity import Identity
+from cpro_transfer.domain.sweeping import RecordFile, Standing, Truth
 from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
 
 
@@ -191,6 +192,45 @@ class Objects(Protocol):
 
     async def remove(self, object_keys: Sequence[str]) -> None:
         """Remove objects. Absent ones are fine."""
+
+
+class StoredFiles(Protocol):
+    """The files of records in the object store, as a sweep uses them."""
+
+    def pages(self) -> AsyncIterator[Sequence[RecordFile]]:
+        """All of them, a page at a time."""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove files. Absent ones are fine."""
+
+    async def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that have no file."""
+
+
+class TenantFiles(Protocol):
+    """What an establishment's database says of its files, as a sweep asks it.
+
+    Raises:
+        TenantInTroubleError: it can't be asked now.
+    """
+
+    async def truth(
+        self, uai: str, files: Sequence[RecordFile], standings: Mapping[UUID, Standing], *, dry_run: bool
+    ) -> Truth:
+        """Shut the fences of copies that no mover has in hand, then read what is named. A dry run shuts nothing."""
+
+    async def noted_before(self, uai: str, limit: datetime) -> list[str]:
+        """Some keys that finishes noted for removal before this time."""
+
+    async def forget(self, uai: str, keys: Sequence[str]) -> None:
+        """The files of these noted keys are gone."""
+
+
+class Standings(Protocol):
+    """What the transfer database says of transfers."""
+
+    async def of(self, transfer_ids: Collection[UUID]) -> Mapping[UUID, Standing]:
+        """Those it knows."""
 
 
 @dataclass(frozen=True, slots=True)
