@@ -294,6 +294,16 @@ async def test_a_dry_run_says_what_the_sweep_then_does_and_changes_nothing(swept
     assert await swept.files(destination) == set()
 
 
+async def test_a_dry_run_shuts_no_mover_out(swept: SweptWorld) -> None:
+    destination, claim, claim_id = await _out_of_hand(swept)
+
+    await swept.sweep(dry_run=True)
+
+    assert set(swept.fates.values()) == {Fate.COPY}
+    await swept.land(claim, claim_id)
+    assert len(await swept.files(destination)) == FILES.attachments
+
+
 async def test_many_sweeps_at_once_remove_what_one_would(swept: SweptWorld) -> None:
     origin, destination, _, _ = await _sleeper_wakes_after_the_cancellation(swept)
     await swept.puts(origin)

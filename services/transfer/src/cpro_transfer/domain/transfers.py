@@ -30,7 +30,8 @@ IN_HAND = frozenset({TransferState.HOLDING, TransferState.COPYING, TransferState
 
 RETRIED_AFTER: dict[Reason, timedelta] = {
     # What mends itself, or what operations mend without telling us, is tried again; the rest waits for a fact.
-    Reason.TENANT_UNAVAILABLE: timedelta(seconds=30),
+    # A disk does not empty itself in seconds, and each try copies all files again. What is only away is postponed.
+    Reason.TENANT_UNAVAILABLE: timedelta(minutes=5),
     Reason.SCHEMA_BEHIND: timedelta(minutes=5),
     Reason.CATALOGUE_INCOMPLETE: timedelta(minutes=5),
     Reason.ORIGIN_NOT_OPTED_IN: timedelta(minutes=5),
