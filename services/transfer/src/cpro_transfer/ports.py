@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
-from cpro_contracts.pupils import PupilEvent
+from cpro_contracts.pupils import EnrolmentSource, PupilEvent
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.explanation import Known
+from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
 from cpro_transfer.domain.sweeping import RecordFile, Standing, Truth
 from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
@@ -239,9 +239,13 @@ class Situation:
 
     match_key: str
     enrolments: tuple[Known, ...]
-    opted_in: Mapping[str, datetime | None]
+    doors: Mapping[str, Door]
     names: Mapping[str, str]
     transfers: tuple[Transfer, ...]
+
+    def revision_at(self, uai: str) -> int:
+        """The newest change of the pupil at this establishment that the join has heard of."""
+        return max(known.enrolment.revision for known in self.enrolments if known.enrolment.uai == uai)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,7 @@ class FormerPupil:
     birth_date: date
     division: str | None
     leaving_date: date | None
+    source: EnrolmentSource
     records: Mapping[str, int]
 
 
@@ -284,3 +289,13 @@ class Receipt:
     """Its place among the establishment's receipts. None, as are the hashes, until its database is migrated."""
     previous_hash: str | None
     hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Both receipts of a transfer, where they are written."""
+
+    outgoing: Receipt | None
+    incoming: Receipt | None
+    unread: bool
+    """The other establishment's database could not be asked."""
