@@ -114,9 +114,9 @@ def explain(
         Condition.HAS_ARRIVED: len(arrivals) > 0,
         Condition.DESTINATION_OPTED_IN: len(arrivals) == 1 and arrivals[0].uai in opted_in,
     }
-    held_by_facts = isinstance(decision, Held)  # the transfer says the same, but not since when
-    said = None if held_by_facts else _of_transfer(transfer, now)
-    reason, since = said or _of_facts(decision, here, origin, enrolments, doors)
+    reason, since = _of_facts(decision, here, origin, enrolments, doors)
+    if not isinstance(decision, Held):  # of that the transfer says the same, but not since when
+        reason, since = _of_transfer(transfer, now, called_for=since) or (reason, since)
     sure = transfer.names_the_schools if transfer else isinstance(decision, Move)
     other = _nameable(uai, origin.enrolment, arrivals, opted_in) if sure else None
     if transfer and len(arrivals) == 1 and transfer.destination_uai != arrivals[0].uai:
@@ -162,8 +162,8 @@ def _latest(transfers: Sequence[Transfer], origin: Enrolment) -> Transfer | None
     return next((t for t in own if t.state is not TransferState.CANCELLED), None)
 
 
-def _of_transfer(transfer: Transfer | None, now: datetime) -> tuple[Reason, datetime] | None:
-    """What a transfer that stands says, since when."""
+def _of_transfer(transfer: Transfer | None, now: datetime, *, called_for: datetime) -> tuple[Reason, datetime] | None:
+    """What a transfer that stands says, since when. One that is just on its way is so since it was called for."""
     if transfer is None:
         return None
     if transfer.state is TransferState.UNDONE:
@@ -173,8 +173,8 @@ def _of_transfer(transfer: Transfer | None, now: datetime) -> tuple[Reason, date
     if transfer.reason:
         return transfer.reason, transfer.standing_since
     if transfer.state is TransferState.PLANNED and transfer.due_at and transfer.due_at > now:
-        return Reason.SETTLING, transfer.called_for_at
-    return (Reason.IN_PROGRESS, transfer.called_for_at) if transfer.state in _UNDER_WAY else None
+        return Reason.SETTLING, called_for
+    return (Reason.IN_PROGRESS, called_for) if transfer.state in _UNDER_WAY else None
 
 
 def _of_facts(
@@ -191,21 +191,19 @@ def _of_facts(
 def _deciding(
     reason: Reason, origin: Known, enrolments: Sequence[Known], doors: Mapping[str, Door]
 ) -> list[datetime | None]:
-    closed = Door(open=False, since=None)
-    door = doors.get(origin.enrolment.uai, closed).since
+    never = Door(open=False, since=None)
+    door = doors.get(origin.enrolment.uai, never).since
     arrived = {other.uai for other in arrivals_elsewhere(origin.enrolment, [known.enrolment for known in enrolments])}
-    arrivals = sorted(known.since for known in enrolments if known.enrolment.uai in arrived)
     match reason:
         case Reason.ORIGIN_NOT_OPTED_IN:
             return [origin.since, door]
-        case Reason.NOT_ARRIVED:
-            elsewhere = [known.since for known in enrolments if known.enrolment.uai != origin.enrolment.uai]
-            return [origin.since, door, *elsewhere]
         case Reason.AMBIGUOUS_DESTINATION:
-            return [origin.since, door, arrivals[1]]  # the second made it so
-        case Reason.DESTINATION_NOT_OPTED_IN | Reason.IN_PROGRESS:
-            (destination,) = arrived
-            return [origin.since, door, *arrivals, doors.get(destination, closed).since]
+            second = sorted(known.since for known in enrolments if known.enrolment.uai in arrived)[1]
+            return [origin.since, door, second]
+        case Reason.NOT_ARRIVED | Reason.DESTINATION_NOT_OPTED_IN | Reason.IN_PROGRESS:
+            # Each school elsewhere counts: that none, or only one, has the pupil may be so since another let go.
+            elsewhere = [known.since for known in enrolments if known.enrolment.uai != origin.enrolment.uai]
+            return [origin.since, door, *elsewhere, *(doors.get(uai, never).since for uai in arrived)]
     return [origin.since]
 
 
