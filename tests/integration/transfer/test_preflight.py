@@ -373,6 +373,37 @@ async def test_an_origin_in_trouble_after_the_landing_is_waited_for_too(batch: B
         await batch.moves_in_the_end()
 
 
+async def test_a_destination_that_goes_away_between_hold_and_landing_leaves_the_hold_until_it_can_be_asked(
+    batch: Batch,
+) -> None:
+    """Nobody knows whether it has landed: letting go could double the records."""
+    with batch.world.process("move", crash_at="move.held", lease_seconds=1.0) as mover:
+        await mover.start()
+        assert await mover.ended() == -signal.SIGKILL
+    ((pupil,),) = await batch.origin.fetch("SELECT pupil_id FROM transfer_hold LIMIT 1")
+
+    async with _dropped(batch, batch.destination), batch.world.service(Work.MOVE):
+        await batch.all_are(Reason.TENANT_UNAVAILABLE, attempts=3)
+        with pytest.raises(psycopg.DatabaseError) as refused:
+            await batch.origin.execute("INSERT INTO report (pupil_id, title) VALUES (%s, 'x')", pupil)
+        assert refused.value.sqlstate == "CP001"
+
+    async with batch.world.service(Work.MOVE):
+        await batch.moves_in_the_end()
+
+
+async def test_a_hold_is_let_go_of_when_the_destination_answers_that_its_disk_is_full(batch: Batch) -> None:
+    with batch.world.process("move", crash_at="move.held", lease_seconds=1.0) as mover:
+        await mover.start()
+        assert await mover.ended() == -signal.SIGKILL
+
+    async with batch.world.service(Work.MOVE):
+        async with _full_by_error_code(batch, batch.destination):
+            await batch.world.ends("held", number=PUPILS, reason="tenant_unavailable")
+            await batch.school_can_work()
+        await batch.moves_in_the_end()
+
+
 async def _unsplit(batch: Batch, transfers: list[dict[str, Any]]) -> bool:
     """Each was claimed as often as the others: no half went on alone."""
     assert "landing_refused" not in {transfer["reason"] for transfer in transfers}

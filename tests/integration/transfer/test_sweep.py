@@ -304,6 +304,17 @@ async def test_a_dry_run_shuts_no_mover_out(swept: SweptWorld) -> None:
     assert len(await swept.files(destination)) == FILES.attachments
 
 
+async def test_a_store_of_several_pages_is_swept_while_it_is_listed(swept: SweptWorld) -> None:
+    (school,) = await swept.world.schools.create(new_uai())
+    named = await swept.puts(school, pupil=await school.has(new_ine()))
+    await asyncio.gather(*(swept.puts(school) for _ in range(1_100)))  # S3 lists a thousand at a time
+
+    done = await swept.sweep(sweep_max_unclaimed_percent=100.0)
+
+    assert done.files == {Fate.UNCLAIMED: 1_100, Fate.REFERENCED: 1}
+    assert await swept.files(school) == {named}
+
+
 async def test_many_sweeps_at_once_remove_what_one_would(swept: SweptWorld) -> None:
     origin, destination, _, _ = await _sleeper_wakes_after_the_cancellation(swept)
     await swept.puts(origin)

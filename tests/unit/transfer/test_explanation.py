@@ -147,6 +147,15 @@ def test_since_is_the_time_of_the_newest_fact_that_the_answer_rests_on(
     assert (said.reason, said.since) == (reason, since)
 
 
+def test_a_pupil_who_has_come_back_is_explained_by_the_return_and_not_by_the_cancelled_transfer() -> None:
+    back = changed(present(LYCEE_A, FRIDAY), revision=3)
+    cancelled = transfer(TransferState.CANCELLED, Reason.RETURNED)
+
+    said = explain(LYCEE_A, KEY, [back], OPEN, [cancelled], now=FRIDAY)
+
+    assert (said.reason, said.since, said.transfer) == (Reason.NOT_LEFT, FRIDAY, None)
+
+
 def test_a_reason_that_is_met_again_and_again_lasts_since_the_first_time() -> None:
     tried = replace(transfer(TransferState.HELD, Reason.SCHEMA_BEHIND), reason_since=TUESDAY, state_changed_at=FRIDAY)
 
