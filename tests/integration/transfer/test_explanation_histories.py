@@ -33,6 +33,15 @@ happenings = st.tuples(
     ),
     st.integers(0, _SCHOOLS - 1),
 ) | st.just(("moves", 0))
+journeys = st.tuples(st.sampled_from(["arrives", "leaves"]), st.integers(0, _SCHOOLS - 1))
+"""One pupil, going from school to school: what decides is who let go, or took them in, last."""
+changes_of_mind = st.tuples(st.sampled_from(["arrives", "leaves", "opts_in", "opts_out", "moves"]), st.integers(0, 1))
+"""Two schools only, and their doors."""
+histories = (
+    st.lists(happenings, min_size=1, max_size=10)
+    | st.lists(journeys, min_size=4, max_size=10)
+    | st.lists(changes_of_mind, min_size=3, max_size=10)
+)
 doors_open: list[Happening] = [("opts_in", school) for school in range(_SCHOOLS)]
 
 
@@ -92,8 +101,8 @@ async def answers(world: TransferWorld, story: Story) -> dict[str, Explanation]:
     return told
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=st.sampled_from([[], doors_open, doors_open]), history=st.lists(happenings, min_size=1, max_size=10))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.sampled_from([[], doors_open, doors_open]), history=histories)
 async def test_every_answer_is_true_and_has_been_since_it_says(
     world: TransferWorld, before: Sequence[Happening], history: Sequence[Happening]
 ) -> None:

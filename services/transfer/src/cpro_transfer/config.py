@@ -52,7 +52,6 @@ class Config(BaseSettings):
     sweep_copy_age_hours: float = Field(default=24, gt=0)
     """Copies that movers have left, and files whose rows have left, are let be for so long."""
     sweep_unclaimed_age_hours: float = Field(default=168, gt=0)
-    """So long the core application may take from putting a file to writing its row; and operations, to notice that a
-    database was restored from a backup that is too old."""
+    """So long the core application may take from putting a file to writing its row."""
     sweep_max_unclaimed_percent: float = Field(default=50, ge=0, le=100)
     """Where more of an establishment's files have no row, its database is suspected and they stay."""

@@ -24,7 +24,7 @@ class Fate(StrEnum):
     LEFT = "left"
     """Its row has left for another establishment."""
     UNCLAIMED = "unclaimed"
-    """No row names it, and none has for long."""
+    """No row names it, and it was put long ago."""
 
     REFERENCED = "referenced"
     YOUNG = "young"

@@ -31,10 +31,11 @@ removes rows and notes their keys in one transaction. So a file whose row is gon
 nobody who could still land it.
 
 What no fence can tell is the core application, which puts a file first and its row after: hence the age limit of files
-that never had a row (`unclaimed`), a week unless set otherwise. It is also the time in which somebody should notice
-that a database was restored from an older backup, whose newer rows are missing while their files are there. Two guards
-more against that: a landing that only the transfer database knows of keeps its files (`landing_lost`), and where a
-large share of an establishment's files has no row, its database is suspected and the files stay (`too_many`).
+without a row (`unclaimed`), a week after they were put unless set otherwise. Nor can it tell that a database was
+restored from an older backup, whose newer rows are missing while their files are there: operations stop the sweep
+before they restore. Should they forget, a landing that only the transfer database knows of keeps its files
+(`landing_lost`), and where a large share of an establishment's files has no row, its database is suspected and the
+files stay (`too_many`). A small loss of rows, whose files are older than the limit, is not told from files to remove.
 
 Any number may sweep at once, beside movers, and be killed anywhere: fences only rise, removing twice is removing once,
 and a noted key is forgotten after its file is gone. Memory holds one page. A connection is opened only to
