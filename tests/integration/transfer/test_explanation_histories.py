@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cpro_contracts.establishments import RosterSource, TransferOptInChanged
@@ -102,6 +102,9 @@ async def answers(world: TransferWorld, story: Story) -> dict[str, Explanation]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(doors_open, [("leaves", 0), ("opts_out", 0)])
+@example(doors_open, [("leaves", 0), ("arrives", 1), ("moves", 0), ("opts_out", 1)])
+@example(doors_open, [("leaves", 0), ("arrives", 1), ("arrives", 2), ("leaves", 1), ("leaves", 2)])
 @given(before=st.sampled_from([[], doors_open, doors_open]), history=histories)
 async def test_every_answer_is_true_and_has_been_since_it_says(
     world: TransferWorld, before: Sequence[Happening], history: Sequence[Happening]
