@@ -79,9 +79,13 @@ class Batch:
             await tx.execute("UPDATE transfer SET due_at = now() WHERE due_at IS NOT NULL AND lease_until IS NULL")
 
     async def moves_in_the_end(self) -> None:
-        """Every record is at the destination."""
-        await self.try_again()
-        await self.world.ends("completed", number=PUPILS)
+        """Every record is at the destination. Not waiting for a delay: an attempt may have begun in the trouble."""
+
+        async def all_moved() -> bool | None:
+            await self.try_again()
+            return True if len(await self.world.transfers(state="completed")) == PUPILS else None
+
+        await eventually(all_moved, self.world.transfers)
         verdict = await self.world.schools.verify()
         assert verdict.clean
         assert set(verdict.places.values()) == {self.destination.uai}
@@ -316,6 +320,7 @@ async def _on_a_full_disk(batch: Batch, school: School) -> AsyncIterator[Path]:
         os.chown(place, *_account(batch))
         await _on_postgres(batch, school, f"CREATE TABLESPACE {tablespace} LOCATION '{place}'")
         await batch.on_the_server(school, f"ALTER DATABASE {{}} SET TABLESPACE {tablespace}")
+        await school.fetch("SELECT count(*) FROM pupil")  # the server's cache file of the catalog, while there is room
         filler = disk / "filler"
         try:
             _fill(filler)
