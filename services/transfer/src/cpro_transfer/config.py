@@ -46,3 +46,12 @@ class Config(BaseSettings):
     """The consumer group of the join. Another name reads every topic again from its beginning."""
     join_batch_messages: int = Field(default=500, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)
+
+    sweep_interval_hours: float = Field(default=24, gt=0)
+    """How long a sweep that stays waits before the next."""
+    sweep_copy_age_hours: float = Field(default=24, gt=0)
+    """Copies that movers have left, and files whose rows have left, are let be for so long."""
+    sweep_unclaimed_age_hours: float = Field(default=168, gt=0)
+    """So long the core application may take from putting a file to writing its row."""
+    sweep_max_unclaimed_percent: float = Field(default=50, ge=0, le=100)
+    """Where more of an establishment's files have no row, its database is suspected and they stay."""

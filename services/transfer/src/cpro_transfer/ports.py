@@ -1,16 +1,17 @@
 """What the mover needs of the world, named by role."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
-from cpro_contracts.pupils import PupilEvent
+from cpro_contracts.pupils import EnrolmentSource, PupilEvent
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.explanation import Known
+from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
+from cpro_transfer.domain.sweeping import RecordFile, Standing, Truth
 from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
 
 
@@ -191,15 +192,58 @@ class Objects(Protocol):
         """Remove objects. Absent ones are fine."""
 
 
+class StoredFiles(Protocol):
+    """The files of records in the object store, as a sweep uses them."""
+
+    def pages(self) -> AsyncIterator[Sequence[RecordFile]]:
+        """All of them, a page at a time."""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove files. Absent ones are fine."""
+
+    async def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that have no file."""
+
+
+class TenantFiles(Protocol):
+    """What an establishment's database says of its files, as a sweep asks it.
+
+    Raises:
+        TenantInTroubleError: it can't be asked now.
+    """
+
+    async def truth(
+        self, uai: str, files: Sequence[RecordFile], standings: Mapping[UUID, Standing], *, dry_run: bool
+    ) -> Truth:
+        """Shut the fences of copies that no mover has in hand, then read what is named. A dry run shuts nothing."""
+
+    async def noted_before(self, uai: str, limit: datetime) -> list[str]:
+        """Some keys that finishes noted for removal before this time."""
+
+    async def forget(self, uai: str, keys: Sequence[str]) -> None:
+        """The files of these noted keys are gone."""
+
+
+class Standings(Protocol):
+    """What the transfer database says of transfers."""
+
+    async def of(self, transfer_ids: Collection[UUID]) -> Mapping[UUID, Standing]:
+        """Those it knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that is known around one pupil of an establishment."""
 
     match_key: str
     enrolments: tuple[Known, ...]
-    opted_in: Mapping[str, datetime | None]
+    doors: Mapping[str, Door]
     names: Mapping[str, str]
     transfers: tuple[Transfer, ...]
+
+    def revision_at(self, uai: str) -> int:
+        """The newest change of the pupil at this establishment that the join has heard of."""
+        return max(known.enrolment.revision for known in self.enrolments if known.enrolment.uai == uai)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +265,7 @@ class FormerPupil:
     birth_date: date
     division: str | None
     leaving_date: date | None
+    source: EnrolmentSource
     records: Mapping[str, int]
 
 
@@ -242,3 +287,13 @@ class Receipt:
     """Its place among the establishment's receipts. None, as are the hashes, until its database is migrated."""
     previous_hash: str | None
     hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Both receipts of a transfer, where they are written."""
+
+    outgoing: Receipt | None
+    incoming: Receipt | None
+    unread: bool
+    """The other establishment's database could not be asked."""

@@ -42,6 +42,7 @@ from cpro_transfer.errors import (
     RecordsBusyError,
     RecordsChangedError,
     SupersededError,
+    TenantInTroubleError,
 )
 from cpro_transfer.ports import Attachment, Contents, HoldOutcome, Landed, Prepared, PupilSheet
 
@@ -320,7 +321,9 @@ class TenantRecords:
                     await tx.execute(record_sql.PIN_SESSION, settings)
                 yield tx
         except TenantUnknownError as unknown:
-            raise PreflightError(Reason.TENANT_UNAVAILABLE, f"{unknown.uai} is not in the directory") from unknown
+            raise TenantInTroubleError(f"{unknown.uai} is not in the directory") from unknown
+        except psycopg.errors.DiskFull as full:
+            raise TenantInTroubleError(f"the disk of {uai} is full") from full
         except psycopg.Error as error:
             if error.sqlstate == _HELD_BY_ANOTHER:
                 raise RecordsBusyError(uai) from error
