@@ -51,7 +51,7 @@ class Steps:
     async def hold(self, claim: Claim) -> tuple[UUID, list[Attachment]]:
         """Prepare, hold and copy the files."""
         claim_id = uuid4()
-        prepared = await self.records.prepare(claim.destination_uai, [claim])
+        prepared = await self.records.prepare(claim.destination_uai, [claim], to_land=True)
         outcome = await self.records.hold(claim.origin_uai, [claim], prepared.sheets, claim_id, landed=[])
         assert outcome.held == {claim.id}
         attachments = list(outcome.attachments)
@@ -130,7 +130,7 @@ async def test_a_landing_that_was_under_way_when_it_was_fenced_is_refused(world:
     claim_id, _ = await steps.hold(sleeper)
 
     successor = await steps.claim()
-    await steps.records.prepare(successor.destination_uai, [successor])
+    await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
     with pytest.raises(SupersededError):
         await steps.land(sleeper, claim_id)
 
@@ -145,7 +145,7 @@ async def test_a_late_finish_and_a_late_release_change_nothing(world: TransferWo
     landed = await steps.land(sleeper, claim_id)
 
     successor = await steps.claim()
-    prepared = await steps.records.prepare(successor.destination_uai, [successor])
+    prepared = await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
     assert prepared.landed == {successor.id: landed}
     await steps.records.hold(successor.origin_uai, [], {}, uuid4(), landed=[successor])
     with pytest.raises(SupersededError):
@@ -164,7 +164,7 @@ async def test_a_late_hold_after_the_transfer_was_cancelled_leaves_nothing_behin
     origin, destination, leaver = await _called_for(world)
     steps = Steps(world)
     sleeper = await steps.claim()
-    prepared = await steps.records.prepare(sleeper.destination_uai, [sleeper])
+    prepared = await steps.records.prepare(sleeper.destination_uai, [sleeper], to_land=True)
 
     await destination.opts_out()
     await world.take_in_events()
@@ -184,7 +184,7 @@ async def test_a_hold_that_waited_for_a_finish_leaves_nothing_behind(world: Tran
     claim_id, _ = await steps.hold(slow)
     landed = await steps.land(slow, claim_id)
     successor = await steps.claim()
-    await steps.records.prepare(successor.destination_uai, [successor])
+    await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
 
     async with world.schools.tenants.begin(origin.uai) as tx:
         await tx.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))

@@ -134,8 +134,11 @@ class Records(Protocol):
         PreflightError: nothing of this database may move now.
     """
 
-    async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
-        """Raise the fence at the destination, so that no earlier epoch can land."""
+    async def prepare(self, destination_uai: str, claims: Sequence[Claim], *, to_land: bool) -> Prepared:
+        """Raise the fence at the destination, so that no earlier epoch can land.
+
+        `to_land`: it must be fit for a landing as well, so that nobody is held in vain.
+        """
 
     async def hold(
         self,

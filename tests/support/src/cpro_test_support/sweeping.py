@@ -58,7 +58,7 @@ class SweptWorld:
     async def hold(self, claim: Claim) -> UUID:
         """Prepare and hold."""
         claim_id = uuid4()
-        prepared = await self.records.prepare(claim.destination_uai, [claim])
+        prepared = await self.records.prepare(claim.destination_uai, [claim], to_land=True)
         outcome = await self.records.hold(claim.origin_uai, [claim], prepared.sheets, claim_id, landed=[])
         assert outcome.held == {claim.id}
         return claim_id

@@ -15,11 +15,10 @@ from cpro_transfer.domain.matching import Enrolment
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.ports import Situation
 
-# What has landed goes forward, so it is held for one thing only: the destination has no receipt of it any more.
 _TRANSFER = """
-SELECT id, match_key, state, CASE WHEN state = 'held' AND landed_at IS NOT NULL THEN 'landing_lost' ELSE reason END
-        AS reason, origin_uai, origin_pupil_id, origin_revision, destination_uai, destination_pupil_id, planned_at,
-    called_for_at, state_changed_at, due_at, finished_at, completed_at, records, reason_since
+SELECT id, match_key, state, reason, origin_uai, origin_pupil_id, origin_revision, destination_uai,
+    destination_pupil_id, planned_at, called_for_at, state_changed_at, due_at, finished_at, completed_at, records,
+    reason_since
 FROM transfer
 """
 _SIDE = {Direction.OUTGOING: "origin_uai", Direction.INCOMING: "destination_uai"}

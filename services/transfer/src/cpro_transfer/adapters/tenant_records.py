@@ -153,16 +153,22 @@ class TenantRecords:
         self._idle_ms = str(int(idle_in_transaction_seconds * 1000))
         self._lock_ms = str(int(lock_timeout_seconds * 1000))
 
-    async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
-        """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils."""
+    async def prepare(self, destination_uai: str, claims: Sequence[Claim], *, to_land: bool) -> Prepared:
+        """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils.
+
+        `to_land`: raises PreflightError where it is not fit for a landing.
+        """
         ids = _ids(claims)
         async with self._transaction(destination_uai) as tx:
-            raised, landed, pupils = await _together(
+            raised, landed, pupils, *found = await _together(
                 tx,
                 (_RAISE_FENCE, {"ids": ids, "epochs": [claim.epoch for claim in claims]}),
                 (receipts.LANDED, {"ids": ids}),
                 (_SHEETS, {"pupils": [claim.destination_pupil_id for claim in claims]}),
+                *(_PREFLIGHT if to_land else ()),
             )
+            if to_land:
+                self._pass_preflight(found)
         return Prepared(
             {pupil.id: pupil.sheet() for pupil in _pupils(pupils)},
             {row["transfer_id"]: receipts.landed_of(row) for row in landed},

@@ -150,7 +150,7 @@ class Mover:
     async def _bring_over(self, batch: _Batch) -> None:
         """Up to the point of no return: fence, hold, copy, land."""
         origin_uai, destination_uai = batch.waiting[0].origin_uai, batch.waiting[0].destination_uai
-        prepared = await self.records.prepare(destination_uai, batch.waiting)
+        prepared = await self.records.prepare(destination_uai, batch.waiting, to_land=True)
         crash_points.reach("move.prepared")
         batch.leave(prepared.superseded)
         batch.note_landed(prepared.landed)
@@ -275,7 +275,7 @@ class Mover:
         leaving = [claim for claim in batch.waiting if claim.id in transfer_ids]
         if not leaving:
             return []
-        prepared = await self.records.prepare(leaving[0].destination_uai, leaving)
+        prepared = await self.records.prepare(leaving[0].destination_uai, leaving, to_land=False)
         for claim in batch.leave(prepared.superseded):
             await self.objects.discard_copies(claim)
         batch.note_landed({key: value for key, value in prepared.landed.items() if key in transfer_ids})
@@ -291,7 +291,7 @@ class Mover:
         lost = batch.leave(finished)
         if lost:
             _log.error("transfer.landing_lost", transfers=_names(lost))
-            await self.ledger.hold(lost, Reason.DIGEST_MISMATCH, "the destination has lost the receipt of its landing")
+            await self.ledger.hold(lost, Reason.LANDING_LOST, "the destination has lost the receipt of its landing")
 
     @asynccontextmanager
     async def _lease_kept(self, claims: Sequence[Claim]) -> AsyncIterator[None]:
