@@ -22,7 +22,7 @@ from cpro_transfer.domain.sweeping import Fate, RecordFile
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.sweeping import Swept
-from cpro_transfer.ports import Landed
+from cpro_transfer.ports import Attachment, Landed
 
 DAY, MONTH = timedelta(days=2), timedelta(days=30)
 FILES = Amounts(reports=1, activity_sheets=0, assessments=0, passports=0, passport_entries=0, attachments=2)
@@ -65,8 +65,11 @@ class SweptWorld:
 
     async def copy_files(self, claim: Claim, school: School, pupil_id: UUID) -> None:
         """Copy the pupil's files, whatever has become of the claim."""
-        attachments = await self.records.attachments(school.uai, [claim])
-        assert {one.pupil_id for one in attachments} == {pupil_id}
+        rows = await school.fetch(
+            "SELECT id, pupil_id, object_key, sha256, size_bytes FROM attachment WHERE pupil_id = %s", pupil_id
+        )
+        attachments = [Attachment(*row) for row in rows]
+        assert attachments
         assert await self.objects.copy([claim], attachments) == {}
 
     async def land(self, claim: Claim, claim_id: UUID) -> Landed:
