@@ -21,8 +21,8 @@ WITH noted AS (
     ORDER BY match_key, uai
     ON CONFLICT (match_key, uai) DO UPDATE SET
         pupil_id = EXCLUDED.pupil_id, active = EXCLUDED.active, withdrawn = EXCLUDED.withdrawn,
-        source = EXCLUDED.source, ine_status = EXCLUDED.ine_status, revision = EXCLUDED.revision, import_id = EXCLUDED.import_id,
-        occurred_at = EXCLUDED.occurred_at, event_time = EXCLUDED.event_time
+        source = EXCLUDED.source, ine_status = EXCLUDED.ine_status, revision = EXCLUDED.revision,
+        import_id = EXCLUDED.import_id, occurred_at = EXCLUDED.occurred_at, event_time = EXCLUDED.event_time
     WHERE EXCLUDED.revision > known.revision
     RETURNING match_key, uai
 )
