@@ -167,7 +167,8 @@ RETURNING t.*
 """
 
 # A row that was held is planned again only when a fact has changed since: the mover saw something in the databases that
-# these facts do not tell. One that was cancelled is planned again as soon as it is called for.
+# these facts do not tell. One that was cancelled is planned again as soon as it is called for, and one that is planned
+# when the destination gives the match key to another of its pupils.
 PLAN = f"""
 WITH verdict AS ({VERDICTS})
 INSERT INTO transfer AS known (match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai,
@@ -193,6 +194,7 @@ ON CONFLICT (match_key, origin_uai, origin_revision, destination_uai) DO UPDATE 
     called_for_at = EXCLUDED.called_for_at, state = EXCLUDED.state, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
     detail = NULL, cancel_requested = NULL, attempts = 0, state_changed_at = now()
 WHERE known.state = 'cancelled'
+    OR known.state = 'planned' AND known.destination_pupil_id <> EXCLUDED.destination_pupil_id
     OR known.state = 'held' AND (known.destination_revision, known.origin_opt_in_revision,
         known.destination_opt_in_revision) IS DISTINCT FROM (EXCLUDED.destination_revision,
         EXCLUDED.origin_opt_in_revision, EXCLUDED.destination_opt_in_revision) AND known.destination_uai IS NOT NULL
