@@ -139,7 +139,7 @@ async def test_an_arrival_and_an_opt_in_taken_in_side_by_side_are_planned(
     pupil = Pupil()
     late = getattr(pupil, side)
     early = pupil.destination if side == "origin" else pupil.origin
-    await joins.take_in(pupil.opens(early), pupil.leaves())
+    await joins.take_in(pupil.opens(early), pupil.opens(late, enabled=False), pupil.leaves())
     halves = [pupil.opens(late), pupil.arrives()]
 
     await both(joins, *(halves if opt_in_first else reversed(halves)))
