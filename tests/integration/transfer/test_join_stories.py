@@ -18,7 +18,7 @@ from cpro_transfer.bootstrap import Service, Work
 
 RECORDS = Amounts(reports=2, activity_sheets=1, assessments=1, attachments=1)
 WITHOUT_MOVERS = Work.JOIN | Work.RELAY
-BEFORE_LANDING = ["move.claimed", "move.held", "move.files_copied"]
+BEFORE_LANDING = ["move.prepared", "move.held", "move.files_copied"]
 LEASE_SECONDS = 1.0
 
 
@@ -42,9 +42,12 @@ async def goes_on(world: TransferWorld) -> None:
         await world.at_rest()
 
 
-async def asked_to_stop(world: TransferWorld, reason: str) -> None:
+async def asked_to_stop(world: TransferWorld, reason: str | None) -> None:
+    """Wait until the one transfer is asked to stop for this reason, or no longer is."""
+
     async def asked() -> bool | None:
-        return True if await world.transfers(cancel_requested=reason) else None
+        (transfer,) = await world.transfers()
+        return True if transfer["cancel_requested"] == reason else None
 
     await eventually(asked, world.transfers)
 
@@ -163,6 +166,22 @@ async def test_an_opt_in_withdrawn_after_the_hold_ends_the_move_in_hand_and_the_
     else:
         assert transfer["state"] == "completed"
     assert await all_at(world, origin if point == "move.held" else destination)
+
+
+async def test_an_opt_in_that_is_back_before_the_mover_looks_stops_nothing(world: TransferWorld) -> None:
+    _, destination, _, _ = await a_pupil_about_to_move(world)
+    await under_way(world, "move.held")
+    async with joining(world):
+        await destination.opts_out()
+        await asked_to_stop(world, "destination_not_opted_in")
+        await destination.opts_in()
+        await asked_to_stop(world, None)
+
+    await goes_on(world)
+
+    (transfer,) = await world.transfers()
+    assert "cpro.transfer.cancelled.v1" not in await world.published(transfer["id"])
+    assert await all_at(world, destination)
 
 
 @pytest.mark.parametrize("point", BEFORE_LANDING)

@@ -181,7 +181,7 @@ public final class Join {
         }
 
         private boolean optedIn(String uai) throws IOException {
-            var said = optIns.get(uai);
+            var said = optIns.get(uai + "/transfer-opt-in");
             return said != null && JSON.readTree(said.value()).path("enabled").booleanValue();
         }
 
