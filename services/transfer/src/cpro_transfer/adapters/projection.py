@@ -1,15 +1,19 @@
 """The join in SQL: what the events say, and which transfers follow from it. One transaction a batch.
 
-`VERDICTS` is `domain.matching.decide` for a set of match keys; `tests/properties` holds one to the other.
+`join_sql.VERDICTS` is `domain.matching.decide` for a set of match keys; `tests/properties` holds one to the other.
 
 Two transactions that each see half of the facts must not both conclude that the other half is missing. So:
 
 - a batch of pupils locks its Kafka partitions (an advisory lock; a match key lives in one partition), then the rows of
   all establishments that its match keys touch (FOR SHARE), then derives;
-- a change of an opt-in locks the establishment's row by updating it, then looks for the enrolments it touches;
+- a change of an opt-in locks the establishment's row by updating it, then looks for the enrolments it touches; whoever
+  changes establishments first takes a lock that all of them share, for two that touch each other's would deadlock;
 - whoever derives first locks the live transfers of its match keys, which is what a mover changes.
 
 In READ COMMITTED each statement sees what was committed before it began, so whoever comes second sees the first.
+
+Of all this only match keys that a second establishment knows are in need: a transfer has two ends, and enrolments are
+never deleted, so under the others nothing was called for before, and nothing is after.
 """
 
 from collections.abc import Iterable, Sequence
