@@ -224,7 +224,7 @@ class Bench:
                 origin, destination = uais()[:2]
                 for number in range(SINGLE_EVENTS):
                     leaves, arrives = (
-                        single(kind, uai, number)
+                        single(group, kind, uai, number)
                         for kind, uai in ((PupilDeactivated, origin), (PupilCreated, destination))
                     )
                     await publisher.publish([message(leaves, PUPIL_TOPIC)])
@@ -241,9 +241,9 @@ class Bench:
         return waits
 
 
-def single(kind: type[PupilEvent], uai: str, number: int) -> PupilEvent:
+def single(name: str, kind: type[PupilEvent], uai: str, number: int) -> PupilEvent:
     return kind(
-        match_key=f"ine:1:single-{number}", uai=uai, pupil_id=uuid4(), revision=10_000_000 + number,
+        match_key=f"ine:1:{name}-{number}", uai=uai, pupil_id=uuid4(), revision=10_000_000 + number,
         occurred_at=_MORNING, source=EnrolmentSource.SIECLE, ine_status=IneStatus.TRUSTED,
     )  # fmt: skip
 

@@ -215,7 +215,12 @@ async def test_whatever_a_mover_does_meanwhile_what_stands_in_the_end_is_what_th
     facts = play.facts([*doors_open, *history])
     order = data.draw(st.sampled_from([facts, data.draw(st.permutations(facts), label="shuffled")]), label="order")
     edges = sorted(
-        {0, len(order), *data.draw(st.lists(st.integers(0, len(order)), max_size=6), label="ends of batches")}
+        {
+            0,
+            len(doors_open),
+            len(order),
+            *data.draw(st.lists(st.integers(0, len(order)), max_size=6), label="ends of batches"),
+        }
     )
 
     for start, end in itertools.pairwise(edges):
