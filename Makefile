@@ -8,7 +8,7 @@ SECONDS ?= 60
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz model lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz bench-import bench-join model lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or 
 bench-import: setup ## Measure the import: speed, memory, a school's wait, workers (a quarter of an hour)
 	@$(PYTHON) benchmarks/import_speed.py
 
+bench-join: setup ## Measure the join beside quixstreams and Kafka Streams (some ten minutes)
+	@scripts/join-peers
+	@$(PYTHON) benchmarks/join_speed.py
+
 model: ## Search the model of the move with spin: whole, then without each guard (some minutes)
 	@scripts/model
 
@@ -58,6 +62,7 @@ check: lint types imports test ## Everything that CI checks
 lock: setup ## Lock the requirements again (LOCK_OPTIONS=--upgrade for newer versions)
 	@$(COMPILE) -o requirements.txt requirements.in
 	@$(COMPILE) -c requirements.txt -o requirements-dev.txt requirements-dev.in
+	@$(COMPILE) -o benchmarks/requirements.txt benchmarks/requirements.in
 
 clean: ## Delete what set-up, runs and tools have made
 	@rm -rf .venv .cache .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
