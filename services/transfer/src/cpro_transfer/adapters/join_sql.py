@@ -1,7 +1,8 @@
 """The join's statements, in the order in which a batch runs them. What locks them together: `projection`.
 
 Each does work in proportion to the match keys that it is given, whatever the tables hold and whatever the planner
-believes of them: `CROSS JOIN LATERAL (… OFFSET 0)` keeps it to one look-up by index for each key.
+believes of them: `CROSS JOIN LATERAL (… OFFSET 0)` keeps it to one look-up by index for each key. What else is asked
+of a row stands outside: within, it may be looked up for each key in an index of all that wait, which took seconds.
 """
 
 LOCK_PLACES = """
@@ -106,23 +107,17 @@ LEFT JOIN establishment there ON there.uai = d.uai
 
 LOCK_TRANSFERS = """
 SELECT 1 FROM transfer WHERE id = ANY (ARRAY(
-    SELECT live.id FROM unnest(%s::text[]) AS touched (match_key)
-    CROSS JOIN LATERAL (
-        SELECT t.id FROM transfer t
-        WHERE t.match_key = touched.match_key AND t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
-        OFFSET 0
-    ) live
+    SELECT t.id FROM unnest(%s::text[]) AS touched (match_key)
+    CROSS JOIN LATERAL (SELECT id, state FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
+    WHERE t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
 )) ORDER BY id FOR UPDATE
 """
 # Asked once the locks are held: who was waited for may have planned another in place of the one that he had.
 ANY_LIVE = """
 SELECT EXISTS (
     SELECT 1 FROM unnest(%s::text[]) AS touched (match_key)
-    CROSS JOIN LATERAL (
-        SELECT 1 FROM transfer t
-        WHERE t.match_key = touched.match_key AND t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
-        OFFSET 0
-    ) live
+    CROSS JOIN LATERAL (SELECT state FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
+    WHERE t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
 )
 """
 
@@ -147,12 +142,9 @@ doomed AS (
         ELSE 'not_arrived'
     END AS reason
     FROM unnest(%(match_keys)s::text[]) AS touched (match_key)
-    CROSS JOIN LATERAL (
-        SELECT * FROM transfer
-        WHERE transfer.match_key = touched.match_key AND state IN ('planned', 'held', 'holding', 'copying') OFFSET 0
-    ) t
+    CROSS JOIN LATERAL (SELECT * FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
     LEFT JOIN verdict v ON v.match_key = t.match_key AND v.origin_uai = t.origin_uai
-    WHERE NOT coalesce(v.origin_revision = t.origin_revision
+    WHERE t.state IN ('planned', 'held', 'holding', 'copying') AND NOT coalesce(v.origin_revision = t.origin_revision
         AND v.destination_uai IS NOT DISTINCT FROM t.destination_uai
         AND (v.verdict = 'move' OR v.verdict = 'ambiguous_destination' AND t.destination_uai IS NULL), false)
 )
