@@ -46,3 +46,5 @@ class Config(BaseSettings):
     """The consumer group of the join. Another name reads every topic again from its beginning."""
     join_batch_messages: int = Field(default=500, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)
+    on_their_way_seconds: float = Field(default=60, ge=0)
+    """How long after its publication an event is not missed: the join may not have taken it in yet."""
