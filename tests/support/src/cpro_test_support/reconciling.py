@@ -104,7 +104,7 @@ async def _versions(tx: Connection) -> list[Row]:
     tables = await _rows(tx, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     versions: list[Row] = []
     for (table,) in tables:
-        query = sql.SQL("SELECT {name}, ctid::text, xmin::text, xmax::text FROM {table} ORDER BY 2").format(
+        query = sql.SQL("SELECT {name}, ctid::text, xmin::text FROM {table} ORDER BY 2").format(
             name=sql.Literal(table), table=sql.Identifier(table)
         )
         versions += await (await tx.execute(query)).fetchall()
