@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from cpro_embedded.ports import free_ports
-from cpro_test_support.reconciling import database_lost, hears, kinds, knowledge, reconciled
+from cpro_test_support.reconciling import answering, database_lost, hears, kinds, knowledge, reconciled
 from cpro_test_support.records import Amounts
 from cpro_test_support.servers import Servers
-from cpro_test_support.transfers import TransferWorld, eventually, new_ine, opened_world
+from cpro_test_support.transfers import TransferWorld, new_ine, opened_world
 from cpro_transfer.bootstrap import Work
 
 RECORDS = Amounts(reports=1, attachments=0)
@@ -37,11 +36,12 @@ async def test_a_reconciliation_killed_anywhere_is_simply_done_again(
     before = await knowledge(world.database)
 
     async with database_lost(world) as anew:
-        (port,) = free_ports(1)
-        http = anew.config.http.model_copy(update={"port": port})
-        with anew.process("api", crash_at=point, http=http) as process:
-            await process.start()
-            await _asked(servers, port, origin.uai)
+        async with answering(anew, crash_at=point) as (process, url), httpx.AsyncClient(timeout=30) as client:
+            bearer = {"Authorization": f"Bearer {servers.tokens.token('tests', ['support'])}"}
+            with pytest.raises(httpx.TransportError):
+                await client.post(
+                    f"{url}/v1/support/establishments/{origin.uai}/reconciliation", json={}, headers=bearer
+                )
             assert await process.ended() == -signal.SIGKILL
         # What was said and not published is found without a reconciliation, by its note.
         if point == "outbox.published":
@@ -54,19 +54,3 @@ async def test_a_reconciliation_killed_anywhere_is_simply_done_again(
         assert kinds(await reconciled(anew)) == {}
         for school in (origin, destination):
             assert await school.fetch("SELECT * FROM outbox WHERE published_at IS NULL") == []
-
-
-async def _asked(servers: Servers, port: int, uai: str) -> None:
-    """Ask once the process answers; it dies over it."""
-    headers = {"Authorization": f"Bearer {servers.tokens.token('tests', ['support'])}"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as client:
-
-        async def answers() -> bool | None:
-            try:
-                return (await client.get("/livez")).is_success or None
-            except httpx.TransportError:
-                return None
-
-        await eventually(answers)
-        with pytest.raises(httpx.TransportError):
-            await client.post(f"/v1/support/establishments/{uai}/reconciliation", json={})

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 from psycopg import sql
 
 from cpro_contracts.envelope import Envelope
+from cpro_embedded.ports import free_ports
 from cpro_platform.clock import SystemClock
 from cpro_platform.database import Connection, Database
-from cpro_test_support.transfers import TransferWorld, fresh_transfer_config
+from cpro_test_support.transfers import Process, TransferWorld, eventually, fresh_transfer_config
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work, prepare
 from cpro_transfer.handlers.reconciling import Reconciliation
@@ -98,6 +100,26 @@ async def database_lost(world: TransferWorld) -> AsyncIterator[TransferWorld]:
         yield TransferWorld(world.schools, config, database)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def answering(world: TransferWorld, *, crash_at: str | None = None) -> AsyncIterator[tuple[Process, str]]:
+    """A process that serves the API, once it answers; with its URL."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    http = world.config.http.model_copy(update={"port": port})
+    with world.process("api", crash_at=crash_at, http=http) as process:
+        await process.start()
+        async with httpx.AsyncClient() as client:
+
+            async def answers() -> bool | None:
+                try:
+                    return (await client.get(f"{url}/livez")).is_success or None
+                except httpx.TransportError:
+                    return None
+
+            await eventually(answers)
+        yield process, url
 
 
 async def _versions(tx: Connection) -> list[Row]:
