@@ -11,6 +11,7 @@ from cpro_test_support.schools import SECRET
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai, opened_world
 from cpro_transfer.bootstrap import Work
+from cpro_transfer.domain.reconciliation import Kind
 
 RECORDS = Amounts(reports=2, activity_sheets=1, assessments=1, attachments=1)
 MOVE_ONLY = Work.MOVE | Work.RELAY
@@ -80,7 +81,8 @@ async def test_an_enrolment_that_nobody_has_any_more_is_withdrawn(world: Transfe
     wrong, right = new_ine(), new_ine()
     pupil = await school.has(wrong)
     await hears(world)
-    ((withdrawal,),) = await _corrected(world, school.uai, pupil, right)
+    await school.corrects_ine(pupil, right)
+    ((withdrawal,),) = await school.fetch("SELECT id FROM outbox WHERE type = 'cpro.pupil.withdrawn.v1'")
     await hears(world, lost=[withdrawal])
 
     found = await reconciled(world)
@@ -90,12 +92,6 @@ async def test_an_enrolment_that_nobody_has_any_more_is_withdrawn(world: Transfe
     known = (await knowledge(world.database))["enrolments"]
     assert [row[0] for row in known] == [match_key_of_ine(right, SECRET)]
     assert kinds(await reconciled(world)) == {}
-
-
-async def _corrected(world: TransferWorld, uai: str, pupil: object, ine: str) -> list[tuple[object, ...]]:
-    school = world.schools.known[uai]
-    await school.corrects_ine(pupil, ine)  # type: ignore[arg-type]
-    return await school.fetch("SELECT id FROM outbox WHERE type = 'cpro.pupil.withdrawn.v1'")
 
 
 async def test_a_lost_opt_in_is_said_again(world: TransferWorld) -> None:
@@ -196,7 +192,7 @@ async def test_a_dry_run_counts_the_same_and_writes_nothing_anywhere(world: Tran
     assert kinds(dry)[origin.uai] == {
         "transfer_unknown": 1, "pupil_unknown": 1, "move_not_noted": 1, "opt_in_ahead": 1, "revisions_behind": 1,
     }  # fmt: skip
-    assert dry[origin.uai].found["pupil_unknown"] == [pupil]
+    assert dry[origin.uai].found[Kind.PUPIL_UNKNOWN] == [pupil]
     assert kinds(await reconciled(world, origin.uai)) == {
         origin.uai: {"transfer_unknown": 1, "pupil_unknown": 1, "opt_in_ahead": 1, "revisions_behind": 1}
     }

@@ -275,3 +275,83 @@ async def test_without_the_schools_event_logs_the_same_transfers_come_back(world
         assert {(row["id"], row["records"]) for row in rows} == before
         assert sum(row["origin_revision"] < 0 for row in rows) > 0
         await _carried_on(anew, story)
+
+
+async def _landed_and_the_origin_restored(world: TransferWorld) -> tuple[School, School, UUID]:
+    """Landed, and then the origin's database goes back to before the hold: the rows are at both, and nothing says why."""
+    origin, destination, leaver = await world.a_pupil_changes_school(RECORDS)
+    await hears(world)
+    with world.process("move", crash_at="move.landed", lease_seconds=600.0) as mover:
+        await mover.start()
+        await mover.ended()
+    await origin.execute("DELETE FROM transfer_hold")
+    await origin.execute("DELETE FROM transfer_fence")
+    return origin, destination, leaver
+
+
+async def test_what_has_landed_goes_forward_where_the_origin_has_the_very_rows(world: TransferWorld) -> None:
+    _, destination, _ = await _landed_and_the_origin_restored(world)
+
+    async with database_lost(world) as anew:
+        await rebuilt(anew)
+        async with anew.service(MOVE_ONLY, lease_seconds=2.0):
+            await anew.ends("completed")
+
+        verdict = await anew.schools.verify()
+        assert verdict.clean
+        assert set(verdict.places.values()) == {destination.uai}
+        assert kinds(await reconciled(anew)) == {}
+
+
+async def test_what_has_landed_waits_for_a_person_where_the_origin_has_other_rows(world: TransferWorld) -> None:
+    origin, _, leaver = await _landed_and_the_origin_restored(world)
+    await origin.execute("INSERT INTO report (pupil_id, title) VALUES (%s, 'written since')", leaver)
+
+    async with database_lost(world) as anew:
+        await rebuilt(anew)
+        async with anew.service(MOVE_ONLY, lease_seconds=2.0):
+            await anew.ends("landed", reason="digest_mismatch")
+
+        assert await origin.fetch("SELECT count(*) FROM report WHERE title = 'written since'") == [(1,)]
+        assert not (await anew.schools.verify()).lost
+
+
+async def test_a_hold_is_traced_though_the_pupils_number_was_corrected_at_the_origin(world: TransferWorld) -> None:
+    """The destination has the pupil under the number of before: the origin's event log still knows it."""
+    origin, destination, leaver = await world.a_pupil_changes_school(RECORDS)
+    await hears(world)
+    with world.process("move", crash_at="move.held", lease_seconds=600.0) as mover:
+        await mover.start()
+        await mover.ended()
+    await origin.corrects_ine(leaver, new_ine())
+
+    async with database_lost(world) as anew:
+        await rebuilt(anew)
+        async with anew.service(MOVE_ONLY, lease_seconds=2.0):
+            await anew.at_rest()
+
+        assert await origin.fetch("SELECT * FROM transfer_hold") == []
+        assert set((await anew.schools.verify()).places.values()) == {origin.uai}
+        assert kinds(await reconciled(anew)) == {}
+    assert origin.uai != destination.uai
+
+
+async def test_a_hold_for_a_transfer_that_is_nowhere_is_told_and_its_pupil_is_left_alone(world: TransferWorld) -> None:
+    origin, destination, leaver = await world.a_pupil_changes_school(RECORDS)
+    await hears(world)
+    with world.process("move", crash_at="move.held", lease_seconds=600.0) as mover:
+        await mover.start()
+        await mover.ended()
+    ((transfer_id,),) = await origin.fetch("SELECT transfer_id FROM transfer_hold")
+    await destination.execute("DELETE FROM transfer_fence")
+    for school in (origin, destination):
+        await school.execute("DELETE FROM outbox")
+
+    async with database_lost(world) as anew:
+        await reconciled(anew)
+        await hears(anew)
+        found = await reconciled(anew)
+
+        assert found[origin.uai].found == {"transfer_untraced": [transfer_id]}
+        assert found[origin.uai].come_back
+        assert leaver not in {row[2] for row in (await knowledge(anew.database))["enrolments"]}

@@ -151,20 +151,24 @@ class Reconciler:
         if not holds:
             return
         own = await self._ends(uai, [hold.transfer_id for hold in holds])
-        keys = _match_keys(own)
-        candidates = await self.known_facts.candidates(uai, set(keys.values()))
+        keys = {transfer_id: _keys_of(end) for transfer_id, end in own.items()}
+        candidates = await self.known_facts.candidates(uai, {key for some in keys.values() for key in some})
         for hold in holds:
-            transfer_id = hold.transfer_id
-            for other_uai in candidates.get(keys.get(transfer_id, ""), []):
-                theirs = await self._ends(other_uai, [transfer_id], keys)
-                if theirs[transfer_id].fence_epoch is None:
-                    continue
-                restored = restore(transfer_id, uai, other_uai, own[transfer_id], theirs[transfer_id])
-                if restored:
-                    findings.enter.append(restored)
-                    break
+            places = [(key, other) for key in keys[hold.transfer_id] for other in candidates.get(key, ())]
+            restored = await self._fenced_at(hold.transfer_id, uai, own[hold.transfer_id], places)
+            if restored:
+                findings.enter.append(restored)
             else:
-                findings.untraced[transfer_id] = hold.held_pupil_id or transfer_id
+                findings.untraced[hold.transfer_id] = hold.held_pupil_id or hold.transfer_id
+
+    async def _fenced_at(
+        self, transfer_id: UUID, uai: str, own: End, places: Sequence[tuple[str, str]]
+    ) -> RestoredTransfer | None:
+        for key, other_uai in places:
+            theirs = (await self._ends(other_uai, [transfer_id], {transfer_id: key}))[transfer_id]
+            if theirs.fence_epoch is not None:
+                return restore(transfer_id, uai, other_uai, own, theirs)
+        return None
 
     async def _doubt(
         self, uai: str, entries: Sequence[Entry], traces: Mapping[UUID, Trace], findings: TransferFindings
@@ -244,6 +248,14 @@ def _sort_in(trace: Trace, restored: RestoredTransfer | None, origin: End, findi
     else:
         receipt = origin.outgoing
         findings.missing[trace.transfer_id] = receipt.counts if receipt else {}
+
+
+def _keys_of(end: End) -> list[str]:
+    """Under which keys another establishment may have this pupil, the newest first."""
+    if end.pupil is None:
+        return []
+    log = sorted(end.pupil.log, key=lambda said: said.revision, reverse=True)
+    return list(dict.fromkeys([end.pupil.match_key, *(said.match_key for said in log)]))
 
 
 def _match_keys(ends: Mapping[UUID, End]) -> dict[UUID, str]:
