@@ -1,15 +1,17 @@
 """What the transfer database has lost or never heard is found in the schools' own databases, and mended from there."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from cpro_contracts.identifiers import match_key_of_ine
+from cpro_platform.errors import RetryableError
 from cpro_test_support.reconciling import hears, kinds, knowledge, reconciled, row_versions, said
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import SECRET
 from cpro_test_support.servers import Servers
-from cpro_test_support.transfers import TransferWorld, new_ine, new_uai, opened_world
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai, opened_world
 from cpro_transfer.bootstrap import Work
 from cpro_transfer.domain.reconciliation import Kind
 
@@ -272,3 +274,53 @@ async def test_what_has_landed_goes_forward_though_the_transfer_database_says_ca
     verdict = await world.schools.verify()
     assert verdict.clean
     assert set(verdict.places.values()) == {destination.uai}
+
+
+async def test_an_import_that_commits_meanwhile_is_waited_for_and_not_contradicted(world: TransferWorld) -> None:
+    (school,) = await world.schools.opted_in(new_uai())
+    wrong, right = new_ine(), new_ine()
+    pupil = await school.has(wrong)
+    await hears(world)
+    await school.execute("UPDATE outbox SET published_at = NULL")  # so that it has something to say
+    new_key = match_key_of_ine(right, SECRET)
+
+    async with world.schools.tenants.begin(school.uai) as importing:
+        await importing.execute("UPDATE pupil SET match_key = %s WHERE id = %s", (new_key, pupil))
+        reconciling = asyncio.create_task(reconciled(world))
+        await eventually(lambda: _waits_for_a_lock(world, school.uai))
+        for kind, key in (("withdrawn", match_key_of_ine(wrong, SECRET)), ("created", new_key)):
+            await importing.execute(_SAID, {"kind": f"cpro.pupil.{kind}.v1", "key": key, "pupil": pupil})
+        await importing.execute("UPDATE pupil SET revision = (SELECT last_value FROM pupil_revision)")
+
+    assert kinds(await reconciling) == {}
+    await hears(world)
+    assert await school.fetch("SELECT count(*) FROM outbox WHERE type = 'cpro.pupil.withdrawn.v1'") == [(1,)]
+    assert [row[0] for row in (await knowledge(world.database))["enrolments"]] == [new_key]
+
+
+_SAID = """
+INSERT INTO outbox (topic, key, type, source, subject, occurred_at, payload)
+SELECT topic, %(key)s, %(kind)s, source, subject, now(),
+    payload || jsonb_build_object('match_key', %(key)s::text, 'revision', nextval('pupil_revision'))
+FROM outbox WHERE payload ->> 'pupil_id' = %(pupil)s::text ORDER BY position LIMIT 1
+"""
+
+
+async def _waits_for_a_lock(world: TransferWorld, uai: str) -> bool | None:
+    rows = await world.schools.known[uai].fetch(
+        "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE d.datname = current_database() AND NOT l.granted"
+    )
+    return bool(rows) or None
+
+
+async def test_a_school_that_an_import_keeps_busy_is_asked_again_later(world: TransferWorld) -> None:
+    (school,) = await world.schools.opted_in(new_uai())
+    pupil = await school.has(new_ine())
+
+    async with world.schools.tenants.begin(school.uai) as importing:
+        await importing.execute("UPDATE pupil SET updated_at = now() WHERE id = %s", (pupil,))
+        with pytest.raises(RetryableError):
+            await reconciled(world)
+
+    assert kinds(await reconciled(world)) == {school.uai: {"pupil_unknown": 1, "opt_in_behind": 1}}

@@ -124,34 +124,38 @@ class Reconciler:
             findings.under_way += verdict is Verdict.UNDER_WAY
         await self._look_for(uai, unknown, findings)
         await self._doubt(uai, doubtful, traces, findings)
+        if findings.untraced:
+            # Those that were planned and held between the two readings are no riddle.
+            by_now = await self.known_facts.entries(uai)
+            findings.untraced = {key: pupil for key, pupil in findings.untraced.items() if key not in by_now}
         return findings
 
     async def _look_for(self, uai: str, unknown: Sequence[Trace], findings: TransferFindings) -> None:
         """Find the other ends of transfers that are not in the transfer database, and what they come to."""
+        if not unknown:
+            return
+        own = await self._ends(uai, [trace.transfer_id for trace in unknown])
         by_other: dict[str, list[Trace]] = {}
         for trace in unknown:
             if trace.other_uai:
                 by_other.setdefault(trace.other_uai, []).append(trace)
         for other_uai, found in sorted(by_other.items()):
             ids = [trace.transfer_id for trace in found]
-            own = await self._ends(uai, ids)
-            theirs = await self._ends(other_uai, ids, _match_keys(own))
+            theirs = await self._ends(other_uai, ids, _match_keys({one: own[one] for one in ids}))
             for trace in found:
-                incoming = trace.incoming
-                origin, destination = (theirs, own) if incoming else (own, theirs)
-                places = (other_uai, uai) if incoming else (uai, other_uai)
+                origin, destination = (theirs, own) if trace.incoming else (own, theirs)
+                places = (other_uai, uai) if trace.incoming else (uai, other_uai)
                 restored = restore(
                     trace.transfer_id, *places, origin[trace.transfer_id], destination[trace.transfer_id]
                 )
                 _sort_in(trace, restored, origin[trace.transfer_id], findings)
-        await self._look_for_destinations(uai, [t for t in unknown if t.other_uai is None], findings)
+        await self._look_for_destinations(uai, [trace for trace in unknown if not trace.other_uai], own, findings)
 
-    async def _look_for_destinations(self, uai: str, holds: Sequence[Trace], findings: TransferFindings) -> None:
+    async def _look_for_destinations(
+        self, uai: str, holds: Sequence[Trace], own: Mapping[UUID, End], findings: TransferFindings
+    ) -> None:
         """A hold does not say where to: of the establishments that have the pupil too, the one with the fence."""
-        if not holds:
-            return
-        own = await self._ends(uai, [hold.transfer_id for hold in holds])
-        keys = {transfer_id: _keys_of(end) for transfer_id, end in own.items()}
+        keys = {hold.transfer_id: _keys_of(own[hold.transfer_id]) for hold in holds}
         candidates = await self.known_facts.candidates(uai, {key for some in keys.values() for key in some})
         for hold in holds:
             places = [(key, other) for key in keys[hold.transfer_id] for other in candidates.get(key, ())]
