@@ -217,6 +217,32 @@ async def test_records_that_have_left_are_not_planned_to_leave_again(world: Tran
     assert kinds(await reconciled(world)) == {}
 
 
+@pytest.mark.parametrize(
+    "happens",
+    [
+        pytest.param("DELETE FROM enrolment", id="the enrolments are lost"),
+        pytest.param(
+            "UPDATE enrolment SET revision = revision + 90, moved_at_revision = moved_at_revision + 90",
+            id="the school has lost revisions",
+        ),
+    ],
+)
+async def test_a_departure_that_is_said_again_is_known_to_have_moved(world: TransferWorld, happens: str) -> None:
+    origin, _, _ = await world.a_pupil_changes_school(RECORDS)
+    await hears(world)
+    async with world.service(MOVE_ONLY):
+        await world.ends("completed")
+    async with world.database.begin() as tx:
+        await tx.execute(happens)
+
+    found = await reconciled(world)
+    await hears(world)
+
+    assert found[origin.uai].repaired[Kind.MOVE_NOT_NOTED] == 1
+    assert [transfer["state"] for transfer in await world.transfers()] == ["completed"]
+    assert kinds(await reconciled(world)) == {}
+
+
 async def test_a_receipt_that_a_restored_school_has_lost_is_told_with_what_moved(world: TransferWorld) -> None:
     _, destination, _ = await world.a_pupil_changes_school(RECORDS)
     await hears(world)
