@@ -1,6 +1,8 @@
 """What differs between an establishment's word and what the transfer database knows of it."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -142,3 +144,12 @@ def test_of_a_pupil_who_is_held_for_an_unknown_transfer_nothing_is_said() -> Non
     found = compare(known(), truth(PUPIL), deferred={PUPIL.pupil_id})
 
     assert names(found) == set()
+
+
+def test_the_guide_has_a_line_for_every_kind_of_difference() -> None:
+    guide = Path(__file__).parents[3] / "docs/how-to/reconcile.md"
+    lines = [line.split("|")[1] for line in guide.read_text().splitlines() if line.startswith("| `")]
+
+    named = [kind for line in lines for kind in re.findall(r"`([a-z_]+)`", line)]
+
+    assert sorted(named) == sorted(Kind)
