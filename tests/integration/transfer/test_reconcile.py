@@ -91,7 +91,7 @@ async def test_an_enrolment_that_nobody_has_any_more_is_withdrawn(world: Transfe
     await hears(world, lost=[withdrawal])
 
     assert kinds(found) == {school.uai: {"enrolment_stale": 1}}
-    known = (await knowledge(world.database))["enrolments"]
+    known = (await knowledge(world))["enrolments"]
     assert [row[0] for row in known] == [match_key_of_ine(right, SECRET)]
     assert kinds(await reconciled(world)) == {}
 
@@ -105,7 +105,7 @@ async def test_a_lost_opt_in_is_said_again(world: TransferWorld) -> None:
     await hears(world, lost=[lost])
 
     assert kinds(found) == {school.uai: {"opt_in_behind": 1}}
-    assert [row[:2] for row in (await knowledge(world.database))["opt-ins"]] == [(school.uai, True)]
+    assert [row[:2] for row in (await knowledge(world))["opt-ins"]] == [(school.uai, True)]
     assert kinds(await reconciled(world)) == {}
 
 
@@ -130,14 +130,14 @@ async def test_a_school_restored_from_an_older_backup_is_heard_again(world: Tran
 
     assert kinds(found) == {school.uai: {"pupil_ahead": 1, "opt_in_ahead": 1, "revisions_behind": 1}}
     assert found[school.uai].continue_after == newest + 2
-    known = await knowledge(world.database)
+    known = await knowledge(world)
     assert {row[2]: row[3] for row in known["enrolments"]} == {stays: True, leaves: True}
     assert [row[1] for row in known["opt-ins"]] == [True]
     assert len(await said(world)) == len(forgotten) + 2
     assert kinds(await reconciled(world)) == {}
     await school.loses(stays)
     await hears(world)
-    assert {row[2]: row[3] for row in (await knowledge(world.database))["enrolments"]} == {stays: False, leaves: True}
+    assert {row[2]: row[3] for row in (await knowledge(world))["enrolments"]} == {stays: False, leaves: True}
 
 
 async def test_a_restored_school_that_has_gone_on_since_is_heard_again(world: TransferWorld) -> None:
@@ -155,7 +155,7 @@ async def test_a_restored_school_that_has_gone_on_since_is_heard_again(world: Tr
     await hears(world)
 
     assert kinds(found) == {school.uai: {"pupil_ahead": 1}}
-    assert {row[2]: row[3] for row in (await knowledge(world.database))["enrolments"]}[pupil] is False
+    assert {row[2]: row[3] for row in (await knowledge(world))["enrolments"]}[pupil] is False
 
 
 async def test_what_waits_in_the_outbox_is_on_its_way_and_is_sent(world: TransferWorld) -> None:
@@ -321,7 +321,7 @@ async def test_an_import_that_commits_meanwhile_is_waited_for_and_not_contradict
     assert kinds(await reconciling) == {}
     await hears(world)
     assert await school.fetch("SELECT count(*) FROM outbox WHERE type = 'cpro.pupil.withdrawn.v1'") == [(1,)]
-    assert [row[0] for row in (await knowledge(world.database))["enrolments"]] == [new_key]
+    assert [row[0] for row in (await knowledge(world))["enrolments"]] == [new_key]
 
 
 _SAID = """

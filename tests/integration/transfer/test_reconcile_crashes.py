@@ -33,7 +33,7 @@ async def test_a_reconciliation_killed_anywhere_is_simply_done_again(
     waiting = await origin.has(new_ine(), records=RECORDS)
     await origin.loses(waiting)
     await hears(world)
-    before = await knowledge(world.database)
+    before = await knowledge(world)
 
     async with database_lost(world) as anew:
         async with answering(anew, crash_at=point) as (process, url), httpx.AsyncClient(timeout=30) as client:
@@ -50,7 +50,7 @@ async def test_a_reconciliation_killed_anywhere_is_simply_done_again(
         await reconciled(anew)
         await hears(anew)
 
-        assert await knowledge(anew.database) == before
+        assert await knowledge(anew) == before
         assert kinds(await reconciled(anew)) == {}
         for school in (origin, destination):
             assert await school.fetch("SELECT * FROM outbox WHERE published_at IS NULL") == []

@@ -86,7 +86,7 @@ async def test_whichever_events_are_lost_reconciling_ends_as_if_none_had_been(
     assert kinds(await reconciled(stage.losing)) == kinds(looked)
     await hears(stage.losing, lost=stage.lost)
 
-    assert await knowledge(stage.losing.database) == await knowledge(stage.hearing.database)
+    assert await knowledge(stage.losing) == await knowledge(stage.hearing)
     at_rest = await row_versions(stage.losing)
     assert kinds(await reconciled(stage.losing)) == {}
     assert await row_versions(stage.losing) == at_rest
@@ -108,4 +108,4 @@ async def test_saying_everything_again_changes_nothing_where_nothing_is_missing(
 
     after = await row_versions(stage.hearing)
     assert after["transfers"] == before["transfers"]
-    assert await knowledge(stage.losing.database) == await knowledge(stage.hearing.database)
+    assert await knowledge(stage.losing) == await knowledge(stage.hearing)

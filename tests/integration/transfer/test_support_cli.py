@@ -59,7 +59,7 @@ async def test_support_rebuilds_a_lost_database_with_one_command(world: Transfer
     await hears(world)
     async with world.service(MOVE_ONLY):
         await world.ends("completed")
-    before = await knowledge(world.database)
+    before = await knowledge(world)
 
     async with (
         database_lost(world) as anew,
@@ -72,7 +72,7 @@ async def test_support_rebuilds_a_lost_database_with_one_command(world: Transfer
         assert (first.code, first.err) == (0, "")
         assert first.json["establishments"] == 2
         assert {one["left"] for one in first.json["differences"]} == {0}
-        assert await knowledge(anew.database) == before
+        assert await knowledge(anew) == before
         assert again.code == 0
         assert "Nothing differs." in again.out
         assert f"2 establishments, {3} pupils, 2 transfers compared." in again.out

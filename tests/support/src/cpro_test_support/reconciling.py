@@ -21,14 +21,15 @@ from cpro_transfer.ports import Fact
 _LOG = "SELECT id, type, source, occurred_at, payload::text FROM outbox ORDER BY position"
 _ENROLMENTS = """
 SELECT match_key, uai, pupil_id, active, source, ine_status, revision, moved_at_revision
-FROM enrolment WHERE NOT withdrawn ORDER BY match_key, uai
+FROM enrolment WHERE NOT withdrawn AND uai = ANY (%(ours)s) ORDER BY match_key, uai
 """
-_OPT_INS = (
-    "SELECT uai, opted_in, roster_source, opt_in_revision FROM establishment WHERE opt_in_revision > 0 ORDER BY uai"
-)
+_OPT_INS = """
+SELECT uai, opted_in, roster_source, opt_in_revision FROM establishment
+WHERE opt_in_revision > 0 AND uai = ANY (%(ours)s) ORDER BY uai
+"""
 _TRANSFERS = """
 SELECT match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai, state FROM transfer
-WHERE state <> 'cancelled' ORDER BY 1, 2, 4, 5
+WHERE state <> 'cancelled' AND origin_uai = ANY (%(ours)s) ORDER BY 1, 2, 4, 5
 """
 
 Row = tuple[Any, ...]
@@ -67,13 +68,16 @@ def kinds(found: dict[str, Reconciliation]) -> dict[str, dict[str, int]]:
     }
 
 
-async def knowledge(database: Database) -> dict[str, list[Row]]:
-    """What a transfer database knows, without the times, and without what is withdrawn or was never to be."""
-    async with database.begin() as tx:
+async def knowledge(world: TransferWorld) -> dict[str, list[Row]]:
+    """What its database knows of its schools, without the times, and without what is withdrawn or was never to be.
+
+    Other tests' schools are on the same topics.
+    """
+    ours = {"ours": list(world.schools.known)}
+    async with world.database.begin() as tx:
         return {
-            "enrolments": await _rows(tx, _ENROLMENTS),
-            "opt-ins": await _rows(tx, _OPT_INS),
-            "transfers": await _rows(tx, _TRANSFERS),
+            name: await (await tx.execute(query, ours)).fetchall()
+            for name, query in (("enrolments", _ENROLMENTS), ("opt-ins", _OPT_INS), ("transfers", _TRANSFERS))
         }
 
 

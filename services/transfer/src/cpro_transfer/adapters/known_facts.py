@@ -38,6 +38,8 @@ _CANDIDATES = """
 SELECT match_key, array_agg(uai ORDER BY active DESC, uai) FROM enrolment
 WHERE match_key = ANY (%s) AND uai <> %s AND NOT withdrawn GROUP BY match_key
 """
+# Both establishments of a transfer may be reconciled at once, and both find it unknown.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('transfers entered again'))"
 _RIVALS = """
 SELECT id, match_key, origin_uai, origin_revision, destination_uai, state FROM transfer
 WHERE id = ANY (%(ids)s) OR (match_key, origin_uai, origin_revision, destination_uai) IN (
@@ -54,6 +56,8 @@ VALUES (%(id)s, %(match_key)s, %(origin_uai)s, %(origin_pupil_id)s, %(origin_rev
     %(state)s, %(epoch)s, CASE WHEN %(finished_at)s::timestamptz IS NULL THEN clock_timestamp() END,
     CASE WHEN %(finished_at)s::timestamptz IS NOT NULL THEN %(records)s::integer END, %(called_for_at)s,
     %(called_for_at)s, coalesce(%(finished_at)s, now()), %(landed_at)s, %(finished_at)s, %(finished_at)s)
+-- The join may have planned another for the same facts just now: it gives way the next time.
+ON CONFLICT DO NOTHING
 """
 # A mover asks both databases: it takes away what holds a pupil for nothing, and goes forward with what has landed.
 _CARRY_ON = """
@@ -118,17 +122,19 @@ class PostgresKnownFacts:
         One that the join has planned meanwhile for the same facts gives way: it can't have touched a record, for the
         one that is entered holds the pupil, or has moved the records.
         """
+        done = [transfer for transfer in transfers if transfer.state is TransferState.COMPLETED]
         async with self._database.begin() as tx:
+            await tx.execute(_ONE_AT_A_TIME)
+            # Enrolments before transfers, as the join locks them.
+            await self._note(tx, [_moved_by(transfer) for transfer in done])
             rivals = await _rows(tx, _RIVALS, _business_keys(transfers))
             entered = list(_beside(transfers, rivals))
-            given_way = _giving_way(entered, rivals)
-            await tx.execute(_GIVE_WAY, (given_way,))
+            await tx.execute(_GIVE_WAY, (_giving_way(entered, rivals),))
             async with tx.cursor() as cursor:
                 await cursor.executemany(_ENTER, [_values(transfer) for transfer in entered])
-            done = [transfer for transfer in entered if transfer.state is TransferState.COMPLETED]
-            await self._note(tx, [_moved_by(transfer) for transfer in done])
+                number = cursor.rowcount if entered else 0
             await tx.execute("SELECT pg_notify(%s, '')", (DUE_CHANNEL,))
-        return len(entered)
+        return number
 
     async def carry_on(self, entries: Sequence[Entry]) -> int:
         """Let a mover look at these, unless they have changed since they were read."""
