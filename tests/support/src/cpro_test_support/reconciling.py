@@ -1,7 +1,8 @@
 """A transfer database that has lost something: what to lose, what to compare afterwards."""
 
+import signal
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -123,7 +124,12 @@ async def answering(world: TransferWorld, *, crash_at: str | None = None) -> Asy
                     return None
 
             await eventually(answers)
-        yield process, url
+        try:
+            yield process, url
+        finally:
+            with suppress(ProcessLookupError):
+                process.send(signal.SIGKILL)
+            await process.ended()
 
 
 async def _versions(tx: Connection) -> list[Row]:
