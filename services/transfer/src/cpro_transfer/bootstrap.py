@@ -32,6 +32,8 @@ from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
@@ -41,11 +43,13 @@ from cpro_transfer.adapters.statistics import TransferStatistics
 from cpro_transfer.adapters.sweep_facts import StoredRecordFiles, TenantFileFacts, TransferStandings
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
 from cpro_transfer.adapters.tenant_records import TenantRecords
+from cpro_transfer.adapters.tenant_truth import TenantDatabases
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
+from cpro_transfer.handlers.reconciling import Reconciler
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -89,8 +93,9 @@ class Service:
         self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
+        self.directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
-            Directory(self._directory_database),
+            self.directory,
             config.tenants.cluster_conninfos,
             application_name=NAME,
             max_open=config.tenants.max_open_connections,
@@ -101,6 +106,11 @@ class Service:
         self.queries = TransferQueries(self._database)
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
+        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self.reconciler = Reconciler(
+            PostgresKnownFacts(self._database, self._projection, self.clock),
+            TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
+        )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -168,6 +178,7 @@ class Service:
         if Work.RELAY in self._work:
             self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
             self.background.start("statistics", self._gauges.run)
+            self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:

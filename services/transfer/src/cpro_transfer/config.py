@@ -46,6 +46,8 @@ class Config(BaseSettings):
     """The consumer group of the join. Another name reads every topic again from its beginning."""
     join_batch_messages: int = Field(default=2_000, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)
+    on_their_way_seconds: float = Field(default=60, ge=0)
+    """How long after its publication an event is not missed: the join may not have taken it in yet."""
 
     sweep_interval_hours: float = Field(default=24, gt=0)
     """How long a sweep that stays waits before the next."""

@@ -11,7 +11,7 @@ from cpro_platform.database import Connection, Database
 from cpro_platform.object_store import ObjectMissingError, ObjectStore
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
-from cpro_transfer.domain.sweeping import RecordFile, Standing, Truth, may_be_shut_out, record_file
+from cpro_transfer.domain.sweeping import RecordFile, Standing, Testimony, may_be_shut_out, record_file
 from cpro_transfer.domain.transfers import TransferState
 from cpro_transfer.errors import TenantInTroubleError
 
@@ -85,7 +85,7 @@ class TenantFileFacts:
 
     async def truth(
         self, uai: str, files: Sequence[RecordFile], standings: Mapping[UUID, Standing], *, dry_run: bool
-    ) -> Truth:
+    ) -> Testimony:
         """Shut the fences of copies that no mover has in hand, then read what is named: in this order, see the handler.
 
         Most files have a row: the first statement lets go of them, so that no lock is taken on their account.
@@ -94,7 +94,7 @@ class TenantFileFacts:
             known = await _keys(tx, _REFERENCED, [file.key for file in files])
             rest = [file for file in files if file.key not in known]
             if not rest:
-                return Truth(referenced=known)
+                return Testimony(referenced=known)
             transfers = sorted({file.transfer_id for file in rest if file.transfer_id})
             if transfers and not dry_run:
                 await _epochs(tx, f"{_FENCES} FOR UPDATE", transfers)  # waits for a landing that is under way
@@ -104,7 +104,7 @@ class TenantFileFacts:
                 fences = _as_if_shut(rest, fences, standings)
             keys = [file.key for file in rest]
             named = await _keys(tx, _REFERENCED, keys)
-            return Truth(known | named, await _keys(tx, _LEFT, keys), landed, fences)
+            return Testimony(known | named, await _keys(tx, _LEFT, keys), landed, fences)
 
     async def noted_before(self, uai: str, limit: datetime) -> list[str]:
         """Some keys that finishes noted for removal before this time, oldest first."""

@@ -95,7 +95,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Testimony:
     """What an establishment's database says of some files, in one transaction that has shut the fences before."""
 
     referenced: Collection[str] = frozenset()
@@ -113,7 +113,7 @@ def may_be_shut_out(file: RecordFile, standing: Standing | None) -> bool:
     return standing is None or standing.state not in IN_HAND or file.epoch < standing.epoch
 
 
-def fate(file: RecordFile, standing: Standing | None, truth: Truth, ages: Ages, now: datetime) -> Fate:
+def fate(file: RecordFile, standing: Standing | None, truth: Testimony, ages: Ages, now: datetime) -> Fate:
     """What becomes of one file."""
     if file.key in truth.referenced:
         return Fate.REFERENCED
@@ -125,7 +125,7 @@ def fate(file: RecordFile, standing: Standing | None, truth: Truth, ages: Ages, 
     return _old(file, now - ages.copies, _fate_of_copy(file, standing, truth))
 
 
-def _fate_of_copy(file: RecordFile, standing: Standing | None, truth: Truth) -> Fate:
+def _fate_of_copy(file: RecordFile, standing: Standing | None, truth: Testimony) -> Fate:
     """Of a copy without a row, that is not of the epoch that landed."""
     assert file.transfer_id is not None
     if file.transfer_id in truth.landed:
