@@ -11,8 +11,8 @@ What can go wrong, and what it then does:
 | the process dies                       | the offsets were not committed: the batch comes again                   |
 
 While a batch is handled the next one is fetched and read, so that the database and this process work at the same time.
-It is not begun before the batch has ended, and it is dropped when partitions change hands: it comes again to whoever
-gets them, from the committed offsets.
+It is not begun before the batch has ended, and it is dropped when partitions change hands: it comes again, to whoever
+gets them.
 """
 
 import asyncio
@@ -134,8 +134,11 @@ class Consumer:
             ahead = asyncio.create_task(self._read_next(consumer))
             while True:
                 batch = await ahead
+                if batch.term != self._term:
+                    await self._rewind(consumer, batch)
+                    batch = _Batch([], self._term)
                 ahead = asyncio.create_task(self._read_next(consumer))
-                if batch.contents and batch.term == self._term:
+                if batch.contents:
                     await self._process(consumer, batch, ahead)
         finally:
             if ahead:
@@ -154,6 +157,24 @@ class Consumer:
             contents += [(record, _read(record)) for record in records[start : start + _READ_AT_ONCE]]
             await asyncio.sleep(0)
         return _Batch(contents, term)
+
+    async def _rewind(self, consumer: AIOKafkaConsumer, dropped: _Batch) -> None:
+        """Let what is dropped come again.
+
+        A fetch that was waiting while partitions changed hands may have returned what is ours in the new term, and the
+        position has then moved past it. It only moves back: what was fetched before is behind a batch that may have
+        been abandoned, and the new term begins at what is committed.
+        """
+        first: dict[TopicPartition, int] = {}
+        for record, _ in dropped.contents:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for place, offset in first.items():
+            with suppress(IllegalStateError):  # another's by now
+                term = None
+                while term != self._term:
+                    term, position = self._term, await consumer.position(place)
+                if position > offset:
+                    consumer.seek(place, offset)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
