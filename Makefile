@@ -34,6 +34,9 @@ hostile: setup ## Read hundreds of hostile files: none accepted; show the worst 
 fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or lines that can be stored
 	@$(PYTHON) tests/fuzz/fuzz_siecle_reader.py --seconds $(SECONDS)
 
+bench-move: setup ## Measure the move: speed beside a naive mover and a plain COPY, verification, the wait (some minutes)
+	@$(PYTHON) benchmarks/move_speed.py
+
 bench-import: setup ## Measure the import: speed, memory, a school's wait, workers (a quarter of an hour)
 	@$(PYTHON) benchmarks/import_speed.py
 

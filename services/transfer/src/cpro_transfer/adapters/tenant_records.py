@@ -8,7 +8,8 @@ Who could write behind our back, and what stops them:
 | a writer under way when the hold is set | the pupil's row: the mover waits for it, then copies what it wrote         |
 | an earlier mover, landing late          | the fence at the destination, checked under lock in the landing            |
 | an earlier mover, finishing late        | the hold, which carries the later epoch, or is gone                        |
-| an import that changes the pupil        | the pupil's row at both ends, checked under lock in hold and landing       |
+| an import that changes the pupil        | the pupil's row at both ends, checked under lock in hold and landing (the  |
+|                                         | origin's in the landing's snapshot: who came back by then does not land)   |
 | an opt-in withdrawn meanwhile           | the opt-in's row at both ends, read under lock in hold and landing         |
 | a table that nobody declared            | the catalogue, compared with the live foreign keys before each hold        |
 """
