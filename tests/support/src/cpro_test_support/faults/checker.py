@@ -67,7 +67,9 @@ async def examine(
     await _objects(world, tenants, findings)
     transfers = await _rows(world.config.database.conninfo, "SELECT * FROM transfer")
     events = await _rows(world.config.database.conninfo, "SELECT * FROM outbox ORDER BY position")
-    findings.stuck += [f"transfer {t['id']} is {t['state']} ({t['reason']})" for t in transfers if t["state"] not in _OVER]
+    findings.stuck += [
+        f"transfer {t['id']} is {t['state']} ({t['reason']})" for t in transfers if t["state"] not in _OVER
+    ]
     _receipts(transfers, tenants, findings)
     _events(transfers, events, findings)
     if published:
@@ -160,7 +162,9 @@ async def _published(bootstrap: str, events: Rows, findings: Findings) -> None:
         for event in events
         if event["published_at"] and str(event["id"]) not in on_kafka
     ]
-    findings.stuck += [f"{event['type']} {event['id']} is not published" for event in events if not event["published_at"]]
+    findings.stuck += [
+        f"{event['type']} {event['id']} is not published" for event in events if not event["published_at"]
+    ]
 
 
 async def ids_on_topics(bootstrap: str, topics: Iterable[str]) -> Counter[str]:
@@ -190,7 +194,9 @@ async def _tenant(conninfo: str) -> dict[str, Rows]:
 async def _conninfos(world: TransferWorld) -> dict[str, str]:
     """Where each school's database is, from the directory, read on a connection of its own."""
     rows = await _rows(
-        world.schools.directory_url, "SELECT uai, cluster, database FROM tenant WHERE uai = ANY (%s)", [*world.schools.known]
+        world.schools.directory_url,
+        "SELECT uai, cluster, database FROM tenant WHERE uai = ANY (%s)",
+        [*world.schools.known],
     )
     clusters = world.schools.endpoints.postgres_clusters
     return {

@@ -117,9 +117,7 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
-    async def start(
-        self, service: str, command: str, environment: Mapping[str, str], *, crash_at: str = ""
-    ) -> Forked:
+    async def start(self, service: str, command: str, environment: Mapping[str, str], *, crash_at: str = "") -> Forked:
         """Fork `cpro-<service> <command>` with these settings."""
         log = self._folder / f"{next(self._numbers)}-{command}.log"
         forked = Forked(self, command, log)
