@@ -6,6 +6,7 @@ before. That it has done all that it was going to do shows in its next transfer,
 """
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator
@@ -89,8 +90,8 @@ async def test_a_mover_that_wakes_up_after_its_transfer_was_cancelled_changes_no
 async def test_a_mover_that_falls_asleep_at_any_moment_changes_nothing_when_it_wakes_up(
     journeys: Journeys, zygote: Zygote
 ) -> None:
-    seed = random.randrange(1_000_000)
-    print(f"seed {seed}")
+    seed = int(os.environ.get("FAULT_SEED", random.randrange(1_000_000)))
+    tally.seed("sleepers", seed)
     dice = random.Random(seed)
     for _ in range(RANDOM_MOMENTS):
         pair = await journeys.pair()

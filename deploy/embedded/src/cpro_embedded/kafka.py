@@ -34,6 +34,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
+# A consumer that was killed is out of its group as soon as a test wants it to be.
+group.min.session.timeout.ms=1000
 # After a crash the node may not register again before its earlier session lapses: 9 s unless told.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=4000

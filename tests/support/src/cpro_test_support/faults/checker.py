@@ -88,6 +88,14 @@ async def unfinished(world: TransferWorld) -> int:
     return int(row["number"])
 
 
+async def unpublished(world: TransferWorld) -> int:
+    """How many events of the transfer service nobody has sent."""
+    (row,) = await _rows(
+        world.config.database.conninfo, "SELECT count(*) AS number FROM outbox WHERE published_at IS NULL"
+    )
+    return int(row["number"])
+
+
 async def states(world: TransferWorld) -> Rows:
     """The transfers, on a connection of its own."""
     return await _rows(world.config.database.conninfo, "SELECT * FROM transfer ORDER BY planned_at, id")

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
+from cpro_platform import outbox
 from cpro_platform.database import Database
 from cpro_tenant_db import provisioning
-from cpro_test_support.faults.checker import Findings, examine, unfinished
+from cpro_test_support.faults.checker import Findings, examine, states, unfinished, unpublished
 from cpro_test_support.faults.outages import DESTINATIONS, ORIGINS
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School, opened_on
@@ -24,6 +26,7 @@ class Journeys:
     world: TransferWorld
     expected: dict[UUID, str] = field(default_factory=dict)
     checked: int = 0
+    """How many completed transfers an earlier examination has counted."""
 
     async def school(self, cluster: str) -> School:
         """A new school with its doors open, its database on this cluster. It keeps its events to itself."""
@@ -46,6 +49,28 @@ class Journeys:
         self.expected[leaver] = destination.uai
         return leaver
 
+    async def publish(self) -> None:
+        """Bring what the schools have to say to Kafka, as their imports would."""
+        schools = self.world.schools
+        for uai in schools.known:
+            await outbox.publish_pending(partial(schools.tenants.begin, uai), schools.publisher)
+
+    async def are_planned(self, number: int) -> None:
+        """Wait until the join has planned so many transfers."""
+
+        async def so_many() -> bool | None:
+            return True if len(await states(self.world)) >= number else None
+
+        await eventually(so_many, self.world.transfers, within_seconds=_REST_SECONDS)
+
+    async def all_told(self) -> None:
+        """Wait until a relay has published everything that the transfer service has to say."""
+
+        async def none_waits() -> bool | None:
+            return True if await unpublished(self.world) == 0 else None
+
+        await eventually(none_waits, self.world.transfers, within_seconds=_REST_SECONDS)
+
     async def at_rest(self, *, within_seconds: float = _REST_SECONDS) -> None:
         """Wait until no transfer is under way."""
 
@@ -56,8 +81,8 @@ class Journeys:
 
     async def examined(self, *, published: bool = False) -> Findings:
         """What the checker finds."""
-        moves = len(self.expected) - self.checked
-        self.checked = len(self.expected)
+        completed = sum(transfer["state"] == "completed" for transfer in await states(self.world))
+        moves, self.checked = completed - self.checked, completed
         return await examine(self.world, self.expected, moves=moves, published=published)
 
     @asynccontextmanager

@@ -42,6 +42,11 @@ def ended(findings: Mapping[str, int]) -> None:
     _note({"ended": dict(findings)})
 
 
+def seed(test: str, number: int) -> None:
+    """The seed that a test's random choices came from."""
+    _note({"seed": number, "test": test})
+
+
 def _note(what: dict[str, Any]) -> None:
     path = os.environ.get(VARIABLE)
     if path:
@@ -58,6 +63,7 @@ class Tally:
     outages: Counter[tuple[str, str]] = field(default_factory=Counter)
     ways: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    seeds: list[str] = field(default_factory=list)
     moves: int = 0
     checks: int = 0
 
@@ -85,6 +91,7 @@ class Tally:
         lines.append("servers ended: " + _sums(self.ways))
         lines.append("processes killed: " + _sums(self.kills))
         lines.append("sleepers woken up: " + _sums(self.zombies))
+        lines.append("seeds: " + (", ".join(self.seeds) or "none"))
         lines.append(f"moves under faults: {self.moves}, checks of everything: {self.checks}")
         return lines
 
@@ -101,6 +108,8 @@ def read(notes: Iterable[str]) -> Tally:
         elif "outage" in note:
             tally.outages[note["outage"], note["phase"]] += 1
             tally.ways[note["how"]] += 1
+        elif "seed" in note:
+            tally.seeds.append(f"{note['test']} {note['seed']}")
         elif "moves" in note:
             tally.moves += note["moves"]
         else:
