@@ -8,6 +8,8 @@ from uuid import UUID
 
 from cpro_platform import outbox
 from cpro_platform.database import Database
+from cpro_platform.retry import retrying
+from cpro_platform.transience import is_transient
 from cpro_tenant_db import provisioning
 from cpro_test_support.faults.checker import Findings, examine, states, unfinished, unpublished
 from cpro_test_support.faults.outages import DESTINATIONS, ORIGINS
@@ -50,10 +52,11 @@ class Journeys:
         return leaver
 
     async def publish(self) -> None:
-        """Bring what the schools have to say to Kafka, as their imports would."""
+        """Bring what the schools have to say to Kafka, as their imports would: again until it is there."""
         schools = self.world.schools
         for uai in schools.known:
-            await outbox.publish_pending(partial(schools.tenants.begin, uai), schools.publisher)
+            begin = partial(schools.tenants.begin, uai)
+            await retrying(partial(outbox.publish_pending, begin, schools.publisher), when=is_transient)
 
     async def are_planned(self, number: int) -> None:
         """Wait until the join has planned so many transfers."""
