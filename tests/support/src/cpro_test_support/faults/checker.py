@@ -65,7 +65,7 @@ async def examine(
     tenants = {uai: await _tenant(conninfo) for uai, conninfo in conninfos.items()}
     _tenants_at_rest(tenants, findings)
     await _objects(world, tenants, findings)
-    transfers = await _rows(world.config.database.conninfo, "SELECT * FROM transfer")
+    transfers = await states(world)
     events = await _rows(world.config.database.conninfo, "SELECT * FROM outbox ORDER BY position")
     findings.stuck += [
         f"transfer {t['id']} is {t['state']} ({t['reason']})" for t in transfers if t["state"] not in _OVER
@@ -81,9 +81,12 @@ async def examine(
 
 
 async def unfinished(world: TransferWorld) -> int:
-    """How many transfers have not ended."""
+    """How many transfers out of these schools have not ended."""
     (row,) = await _rows(
-        world.config.database.conninfo, "SELECT count(*) AS number FROM transfer WHERE state <> ALL (%s)", [*_OVER]
+        world.config.database.conninfo,
+        "SELECT count(*) AS number FROM transfer WHERE origin_uai = ANY (%s) AND state <> ALL (%s)",
+        [*world.schools.known],
+        [*_OVER],
     )
     return int(row["number"])
 
@@ -97,8 +100,12 @@ async def unpublished(world: TransferWorld) -> int:
 
 
 async def states(world: TransferWorld) -> Rows:
-    """The transfers, on a connection of its own."""
-    return await _rows(world.config.database.conninfo, "SELECT * FROM transfer ORDER BY planned_at, id")
+    """The transfers out of these schools: the join also hears of those of other tests, which are on the same topics."""
+    return await _rows(
+        world.config.database.conninfo,
+        "SELECT * FROM transfer WHERE origin_uai = ANY (%s) ORDER BY planned_at, id",
+        [*world.schools.known],
+    )
 
 
 async def _records(
