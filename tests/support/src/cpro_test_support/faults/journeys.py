@@ -18,7 +18,7 @@ from cpro_test_support.schools import School, opened_on
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 
 RECORDS = Amounts(reports=2, activity_sheets=1, assessments=2, passport_entries=1, attachments=1)
-_REST_SECONDS = 90.0
+_REST_SECONDS = 120.0
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from cpro_test_support.faults import tally
 from cpro_test_support.transfers import eventually
 
 _START_SECONDS = 60.0
-_END_SECONDS = 30.0
+_END_SECONDS = 60.0
 
 
 @dataclass(eq=False)
