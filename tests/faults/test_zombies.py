@@ -113,7 +113,7 @@ async def test_a_mover_that_falls_asleep_at_any_moment_changes_nothing_when_it_w
     assert findings.nothing, findings
 
 
-@pytest.mark.parametrize("point", ["move.holding", "move.landing", "move.finishing"])
+@pytest.mark.parametrize("point", _points(("move.holding", "move.landing", "move.finishing"), {"move.landing"}))
 async def test_a_mover_that_oversleeps_its_transaction_but_not_its_lease_goes_on(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:
