@@ -516,11 +516,18 @@ def _at_destination(claims: Sequence[Claim]) -> dict[UUID, UUID]:
 
 
 async def _together(tx: Connection, *statements: Statement) -> list[list[Row]]:
-    """Send statements without waiting for one before the next: one way there and back. Returns the rows of each."""
+    """Send statements without waiting for one before the next: two ways there and back. Returns the rows of each.
+
+    The last goes alone. psycopg ends a pipeline with a Flush after its Sync, and a Flush disarms the server's timer for
+    transactions that are idle: a mover that fell asleep after a pipeline would keep its locks for as long as it slept.
+    """
     cursors = [tx.cursor(row_factory=dict_row) for _ in statements]
-    async with tx.pipeline():
-        for cursor, (query, arguments) in zip(cursors, statements, strict=True):
-            await cursor.execute(query, arguments)
+    *others, (last, (query_at_last, arguments_at_last)) = zip(cursors, statements, strict=True)
+    if others:
+        async with tx.pipeline():
+            for cursor, (query, arguments) in others:
+                await cursor.execute(query, arguments)
+    await last.execute(query_at_last, arguments_at_last)
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
