@@ -16,6 +16,7 @@ from cpro_test_support.faults.load import Load
 from cpro_test_support.faults.processes import Zygote
 from cpro_test_support.records import verify
 from cpro_test_support.transfers import environment_of, eventually
+from cpro_transfer.bootstrap import NAME
 
 KINDS = (Kind("move", 3, 0.1, 0.7), Kind("join", 1, 1.5, 4.0), Kind("relay", 1, 0.2, 1.5))
 QUICK = {
@@ -73,8 +74,9 @@ def _done_or_enough(load: Load, killing: Killing) -> Callable[[], Awaitable[bool
 
 
 async def _nothing_is_lost_half_way(load: Load) -> None:
-    """Nobody is at work now: each record is in at least one database, and its file can be read."""
+    """Nobody is at work now, and no server is ending what it was told: each record is somewhere, its file readable."""
     schools = load.world.schools
+    await eventually(_no_session_is_left(load), within_seconds=ROUND_SECONDS)
     verdict = await verify(schools.seeded, await schools.conninfos(), schools.store)
     assert not verdict.lost
     assert not verdict.changed
@@ -87,3 +89,15 @@ async def _undisturbed(load: Load, zygote: Zygote, environment: Mapping[str, str
         await zygote.start("transfer", command, environment)
     await load.rests(within_seconds=ROUND_SECONDS)
     await zygote.end()
+
+
+def _no_session_is_left(load: Load) -> Callable[[], Awaitable[bool | None]]:
+    """A server that was sent a COMMIT by a process that is dead by now may still be at it."""
+
+    async def none() -> bool | None:
+        for school in load.schools:
+            if await school.fetch("SELECT 1 FROM pg_stat_activity WHERE application_name = %s LIMIT 1", NAME):
+                return None
+        return True
+
+    return none

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cpro_test_support.faults.processes import Forked, Zygote
 
@@ -29,7 +29,6 @@ class Killing:
     kinds: tuple[Kind, ...]
     limit: int
     killed: int = 0
-    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @asynccontextmanager
     async def under_way(self) -> AsyncIterator[None]:
@@ -39,6 +38,9 @@ class Killing:
             yield
             for task in tasks:
                 task.cancel()
+        # All that the zygote knows of, also one that was just being born: nobody may be at work after this.
+        for process in await self.zygote.living():
+            await self._end(process)
 
     @property
     def is_over(self) -> bool:
@@ -46,19 +48,13 @@ class Killing:
         return self.killed >= self.limit
 
     async def _kill(self, kind: Kind) -> None:
-        process: Forked | None = None
-        try:
-            while not self.is_over:
-                process = await self.zygote.start("transfer", kind.command, self.environment)
-                await asyncio.sleep(self.dice.uniform(kind.shortest, kind.longest))  # when it dies is the experiment
-                await self._end(process)
-                process = None
-        finally:
-            if process is not None:
-                await self._end(process)
+        while not self.is_over:
+            process = await self.zygote.start("transfer", kind.command, self.environment)
+            await asyncio.sleep(self.dice.uniform(kind.shortest, kind.longest))  # when it dies is the experiment
+            assert process.running, f"ended by itself:\n{process.printed()}"
+            await self._end(process)
 
     async def _end(self, process: Forked) -> None:
-        assert process.running, f"ended by itself:\n{process.printed()}"
         await process.killed()
         process.log.unlink(missing_ok=True)
         self.killed += 1

@@ -143,9 +143,15 @@ class Zygote:
                     self._known[born.pid] = born
                     self._born.notify_all()
 
+    async def living(self) -> list[Forked]:
+        """All that have not ended, once those that were asked for are born."""
+        async with asyncio.timeout(_START_SECONDS), self._born:
+            await self._born.wait_for(self._starting.empty)
+        return list(self._known.values())
+
     async def end(self, processes: Collection[Forked] = ()) -> None:
         """Kill these processes, or all that are left, and wait for them. Not counted: no fault, but the end of a test."""
-        leaving = list(processes or self._known.values())
+        leaving = list(processes or await self.living())
         for process in leaving:
             process.send(signal.SIGKILL)
         for process in leaving:
