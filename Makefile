@@ -5,7 +5,12 @@ PYTHON := .venv/bin/python
 # Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
 LOCK_OPTIONS ?=
 SECONDS ?= 60
+# How long `make faults` kills at random: so many processes at least, under so many moves at least.
+KILLS ?= 1500
+MOVES ?= 2000
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
+# The long ones, and what kills at each crash point in every run of the tests.
+FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
 .PHONY: help setup demo run test faults hostile fuzz bench-import bench-join model lint types imports schemas check lock clean
@@ -25,8 +30,9 @@ run: setup ## Run the servers and the four services with demo schools, until Ctr
 test: setup ## Run the tests on real servers (some minutes, two at a time), without the long fault tests
 	@$(PYTHON) -m pytest -q -m "not faults" -n 2 --dist loadfile
 
-faults: setup ## Run the long fault tests: servers and workers killed half-way
-	@$(PYTHON) -m pytest -q -m faults
+faults: setup ## Take servers away, kill and freeze processes at every step and at random (KILLS=1500, MOVES=2000)
+	@FAULT_KILLS=$(KILLS) FAULT_MOVES=$(MOVES) $(PYTHON) -m pytest -q --no-header -n 2 --dist worksteal \
+		-p cpro_test_support.faults.summary $(FAULTS)
 
 hostile: setup ## Read hundreds of hostile files: none accepted; show the worst time and memory
 	@$(PYTHON) -m pytest -q -s --no-header --log-level=ERROR tests/unit/siecle_import/test_hostile_files.py
