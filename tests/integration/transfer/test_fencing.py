@@ -8,18 +8,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from cpro_contracts.transfers import Reason
 from cpro_platform.clock import SystemClock
 from cpro_platform.object_store import ObjectStore
 from cpro_tenant_db.provisioning import schema_version
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
-from cpro_test_support.transfers import TransferWorld, eventually
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import Projection
 from cpro_transfer.adapters.tenant_records import TenantRecords
 from cpro_transfer.domain.transfers import Claim
-from cpro_transfer.errors import SupersededError
+from cpro_transfer.errors import LandingRefusedError, SupersededError
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.ports import Attachment, Landed
 
@@ -120,6 +121,41 @@ async def test_a_landing_after_the_transfer_was_cancelled_is_refused(world: Tran
     assert verdict.clean
     assert set(verdict.places.values()) == {origin.uai}
     assert await origin.fetch("SELECT * FROM transfer_hold") == []
+
+
+async def test_nothing_lands_of_a_pupil_who_is_back_at_the_origin(world: TransferWorld) -> None:
+    origin, destination, leaver = await _called_for(world)
+    steps = Steps(world)
+    claim = await steps.claim()
+    claim_id, _ = await steps.hold(claim)
+
+    await origin.has_again(leaver)  # and nobody has heard of it yet
+    with pytest.raises(LandingRefusedError) as refused:
+        await steps.land(claim, claim_id)
+
+    assert refused.value.reasons == {claim.id: Reason.NOT_LEFT}
+    assert set((await world.schools.verify()).places.values()) == {origin.uai}
+    assert await destination.fetch("SELECT * FROM transfer_receipt") == []
+
+
+async def test_the_lease_of_a_batch_lasts_though_some_of_it_has_ended(world: TransferWorld) -> None:
+    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
+    for ine in (new_ine(), new_ine()):
+        leaver = await origin.has(ine, records=RECORDS)
+        await origin.loses(leaver)
+        await destination.has(ine)
+    await world.take_in_events()
+    ledger = Steps(world).ledger
+    ended, going_on = await ledger.claim(10)
+    (before,) = await world.transfers(id=going_on.id)
+    await ledger.hold([ended], Reason.IDENTITY_MISMATCH)
+
+    await ledger.renew([ended, going_on])
+
+    (after,), (held,) = await world.transfers(id=going_on.id), await world.transfers(id=ended.id)
+    assert after["lease_until"] > before["lease_until"]
+    assert after["due_at"] == after["lease_until"]
+    assert (held["state"], held["lease_until"], held["due_at"]) == ("held", None, None)
 
 
 async def test_a_landing_that_was_under_way_when_it_was_fenced_is_refused(world: TransferWorld) -> None:

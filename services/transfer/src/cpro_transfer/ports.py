@@ -72,8 +72,8 @@ class Ledger(Protocol):
     async def claim(self, limit: int) -> list[Claim]:
         """Lease up to `limit` due transfers of one pair of establishments, raising their epoch."""
 
-    async def renew(self, claims: Sequence[Claim]) -> bool:
-        """Make the lease last. False: some of the claims are another's by now."""
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Make the leases last of those that are still ours."""
 
     async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
         """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
