@@ -30,6 +30,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
+import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -47,6 +48,7 @@ from cpro_platform.consuming import Consumer, Message
 from cpro_platform.database import Database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, OutgoingMessage, ensure_topics
+from cpro_platform.process import let_modules_be
 from cpro_test_support.schools import fresh_database
 from cpro_test_support.servers import Servers, start_servers
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -280,6 +282,7 @@ async def planned_in(url: str) -> int:
 async def run_ours(bootstrap: str, group: str, url: str) -> None:
     """The service's join, alone in this process, until it is terminated."""
     begun = False
+    let_modules_be()  # as the service's processes do
     async with AsyncExitStack() as opened:
         database = Database(url, name="bench-join")
         await database.open()
@@ -401,7 +404,7 @@ async def main() -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["ours", bootstrap, group, url]:
-            asyncio.run(run_ours(bootstrap, group, url))
+            uvloop.run(run_ours(bootstrap, group, url))
         case ["bare_sql", url]:
             run_bare_sql(url)
         case _:

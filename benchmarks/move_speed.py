@@ -33,6 +33,7 @@ from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivate
 from cpro_platform import logs, outbox
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import TelemetrySettings
+from cpro_platform.process import let_modules_be
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import SECRET, School
 from cpro_test_support.servers import start_servers
@@ -437,5 +438,6 @@ async def measure(parts: Sequence[str]) -> Results:
 
 if __name__ == "__main__":
     logs.configure(TelemetrySettings(log_level="warning"), service="bench-move")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the services do
+    let_modules_be()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # both as in the services
         print(runner.run(measure(sys.argv[1:] or PARTS)).line())

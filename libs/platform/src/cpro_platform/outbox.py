@@ -42,10 +42,11 @@ _POLL_SECONDS = 5.0
 COLUMNS = "topic, key, type, source, subject, occurred_at, payload, traceparent"
 """What a statement that writes many events at once fills in; the id and the position are the table's."""
 # One statement for all: the join writes hundreds of events in a transaction.
+# The payloads come as lines of one text: JSON on one line has no line feed, and an array would have to be quoted.
 _INSERT = f"""
 INSERT INTO outbox ({COLUMNS})
 SELECT topic, key, type, %s, subject, %s, payload::jsonb, %s
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n')) WITH ORDINALITY
     AS said (topic, key, type, subject, payload, number)
 ORDER BY number
 """  # noqa: S608 - the columns are those above
@@ -67,12 +68,10 @@ async def add(tx: Connection, events: Sequence[Event], *, source: str, clock: Cl
     """
     if not events:
         return
-    columns = zip(
-        *((event.topic, event.key(), event.type, event.subject(), event.model_dump_json()) for event in events),
-        strict=True,
-    )
+    columns = zip(*((event.topic, event.key(), event.type, event.subject()) for event in events), strict=True)
+    payloads = "\n".join(event.model_dump_json() for event in events)
     async with tx.cursor() as cursor:
-        arguments = [source, clock.now(), current_traceparent(), *map(list, columns)]
+        arguments = [source, clock.now(), current_traceparent(), *map(list, columns), payloads]
         await cursor.execute(_INSERT, arguments)
         if wake_relay:
             await cursor.execute("SELECT pg_notify(%s, '')", (_CHANNEL,))

@@ -8,6 +8,8 @@ from cpro_platform.consuming import Message
 from cpro_platform.errors import PoisonMessageError
 from cpro_transfer.ports import Fact, Facts
 
+_TAKEN_IN = (PupilEvent, EstablishmentUpdated, TransferOptInChanged)
+
 
 async def on_events(messages: Sequence[Message], facts: Facts) -> None:
     """Take in one batch. Safe to repeat: the revisions decide, not the order or the number of deliveries.
@@ -21,6 +23,6 @@ async def on_events(messages: Sequence[Message], facts: Facts) -> None:
 
 def _fact(message: Message) -> Fact:
     event = message.envelope.event
-    if not isinstance(event, PupilEvent | EstablishmentUpdated | TransferOptInChanged):
+    if not isinstance(event, _TAKEN_IN):
         raise PoisonMessageError(f"{event.type} has no place on {message.topic}")
     return Fact(event, message.envelope.time)
