@@ -245,7 +245,7 @@ class ServiceProcesses:
     async def __aenter__(self) -> Self:
         starting = asyncio.gather(
             *(
-                asyncio.to_thread(process.start, _ready_on(port), within_seconds=_START_SECONDS)
+                asyncio.to_thread(process.start, ready_on(port), within_seconds=_START_SECONDS)
                 for port, process in self._processes.items()
             ),
             return_exceptions=True,
@@ -284,7 +284,9 @@ def _process(installation: Installation, part: Part, port: int, folder: Path) ->
     )
 
 
-def _ready_on(port: int) -> Callable[[ServerProcess], bool]:
+def ready_on(port: int) -> Callable[[ServerProcess], bool]:
+    """Asks a process whether it is ready, on this port."""
+
     def is_ready(_process: ServerProcess) -> bool:
         connection = http.client.HTTPConnection(LOCALHOST, port, timeout=5)
         try:
