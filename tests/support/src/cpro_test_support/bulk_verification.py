@@ -101,7 +101,7 @@ async def verify_in_bulk(
     Args:
         seeded: what was written.
         tenants: UAI to connection string.
-        store: of the files, below `tenants/`.
+        store: of the files.
         homes: where each pupil is now: INE to UAI.
         moves: which transfers there must have been.
     """
@@ -162,7 +162,8 @@ async def _check_files(tenants: Mapping[str, str], store: ObjectStore) -> tuple[
             return True
 
     results = await _some_at_once(partial(broken, key, digest) for key, digest in named.items())
-    stored = {entry.key for entry in await store.list("tenants/")}
+    pages = await _some_at_once(partial(store.list, f"tenants/{uai}/") for uai in tenants)
+    stored = {entry.key for page in pages for entry in page}
     return sum(results), len(stored - named.keys())
 
 
