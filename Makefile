@@ -5,13 +5,15 @@ PYTHON := .venv/bin/python
 # Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
 LOCK_OPTIONS ?=
 SECONDS ?= 60
+# How many schools `make bench-rentree` takes, one run for each number.
+SCHOOLS ?= 10 20 40
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz model lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz bench-rentree bench-idle model lint types imports schemas check lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
 
 setup: ## Install what is missing, the locked packages and the Kafka broker (quick when done)
 	@scripts/setup
@@ -36,6 +38,12 @@ fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or 
 
 bench-import: setup ## Measure the import: speed, memory, a school's wait, workers (a quarter of an hour)
 	@$(PYTHON) benchmarks/import_speed.py
+
+bench-rentree: setup ## Measure the rentrée: all schools at once, up to the last transfer (SCHOOLS="10 20 40"; ten minutes)
+	@$(PYTHON) benchmarks/rentree.py $(SCHOOLS)
+
+bench-idle: setup ## Show that 500 establishments at rest cost no connection and no query (some minutes)
+	@$(PYTHON) benchmarks/idle.py
 
 model: ## Search the model of the move with spin: whole, then without each guard (some minutes)
 	@scripts/model

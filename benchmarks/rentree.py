@@ -344,10 +344,8 @@ def extrapolate(all_figures: Sequence[Figures]) -> float:
     print(f"\n{FRANCE / 1e6:.1f} million pupils, a quarter of them changing school: {hours:.1f} hours")
     print(f"  This rests on {last.seconds / last.pupils * 1000:.2f} ms a pupil with {last.schools} schools, linear in")
     print(f"  pupils, on this machine: {os.cpu_count()} cores, which servers, services and this script share.")
-    print(
-        f"  For a night of {NIGHT_HOURS} hours: {machines} such machines, each with its share of the schools and servers of"
-    )
-    print("  its own; that pupils go from one share to another is not in this figure.")
+    print(f"  For a night of {NIGHT_HOURS} hours: {machines} such machines, each with its share of schools and its own")
+    print("  servers; that pupils go from one share to another is not in this figure.")
     for one, other in itertools.pairwise(all_figures):
         exponent = math.log(other.seconds / one.seconds) / math.log(other.pupils / one.pupils)
         print(f"  From {one.schools} to {other.schools} schools the time grew as pupils to the power {exponent:.2f}.")
