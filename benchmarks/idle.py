@@ -116,7 +116,7 @@ class Clusters:
 
         async def keep_looking() -> None:
             while True:
-                await self.look(services.pids)
+                await self.look(services.pids_by_name)
                 await asyncio.sleep(LOOK_SECONDS)
 
         task = asyncio.create_task(keep_looking())
@@ -233,7 +233,7 @@ async def rest(clusters: Clusters, services: RunningServices) -> tuple[int, int]
 
 def check_everybody_was_busy(clusters: Clusters, services: RunningServices) -> None:
     """Else the rest would prove nothing."""
-    for name in services.pids:
+    for name in services.pids_by_name:
         tenants = len(clusters.seen[name])
         print(f"  {name:<24} was connected to {tenants} tenants")
         with_tenants = any(name.startswith(f"{one.replace(' ', '-')}-") for one in WITH_TENANTS)
