@@ -7,10 +7,15 @@ LOCK_OPTIONS ?=
 SECONDS ?= 60
 # How many schools `make bench-rentree` takes, one run for each number.
 SCHOOLS ?= 10 20 40
+# How long `make faults` kills at random: so many processes at least, under so many moves at least.
+KILLS ?= 1500
+MOVES ?= 2000
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
+# The long ones, and what kills at each crash point in every run of the tests.
+FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz bench-rentree bench-idle model lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -27,8 +32,9 @@ run: setup ## Run the servers and the four services with demo schools, until Ctr
 test: setup ## Run the tests on real servers (some minutes, two at a time), without the long fault tests
 	@$(PYTHON) -m pytest -q -m "not faults" -n 2 --dist loadfile
 
-faults: setup ## Run the long fault tests: servers and workers killed half-way
-	@$(PYTHON) -m pytest -q -m faults
+faults: setup ## Take servers away, kill and freeze processes at every step and at random (KILLS=1500, MOVES=2000)
+	@FAULT_KILLS=$(KILLS) FAULT_MOVES=$(MOVES) $(PYTHON) -m pytest -q --no-header -n 2 --dist worksteal \
+		-p cpro_test_support.faults.summary $(FAULTS)
 
 hostile: setup ## Read hundreds of hostile files: none accepted; show the worst time and memory
 	@$(PYTHON) -m pytest -q -s --no-header --log-level=ERROR tests/unit/siecle_import/test_hostile_files.py
@@ -36,8 +42,15 @@ hostile: setup ## Read hundreds of hostile files: none accepted; show the worst 
 fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or lines that can be stored
 	@$(PYTHON) tests/fuzz/fuzz_siecle_reader.py --seconds $(SECONDS)
 
+bench-move: setup ## Measure the move: speed beside a naive mover and a plain COPY, verification, the wait (some minutes)
+	@$(PYTHON) benchmarks/move_speed.py
+
 bench-import: setup ## Measure the import: speed, memory, a school's wait, workers (a quarter of an hour)
 	@$(PYTHON) benchmarks/import_speed.py
+
+bench-join: setup ## Measure the join beside quixstreams and Kafka Streams (some ten minutes)
+	@scripts/join-peers
+	@$(PYTHON) benchmarks/join_speed.py
 
 bench-rentree: setup ## Measure the rentrée: all schools at once, up to the last transfer (SCHOOLS="10 20 40"; ten minutes)
 	@$(PYTHON) benchmarks/rentree.py $(SCHOOLS)
@@ -66,6 +79,7 @@ check: lint types imports test ## Everything that CI checks
 lock: setup ## Lock the requirements again (LOCK_OPTIONS=--upgrade for newer versions)
 	@$(COMPILE) -o requirements.txt requirements.in
 	@$(COMPILE) -c requirements.txt -o requirements-dev.txt requirements-dev.in
+	@$(COMPILE) -o benchmarks/requirements.txt benchmarks/requirements.in
 
 clean: ## Delete what set-up, runs and tools have made
 	@rm -rf .venv .cache .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -25,6 +25,7 @@ from unittest import mock
 from uuid import UUID, uuid4
 
 import psycopg
+import uvloop
 from psycopg import sql
 
 from cpro_contracts.identifiers import IneStatus, match_key_of_ine
@@ -420,4 +421,5 @@ async def measure(parts: Sequence[str]) -> Results:
 
 if __name__ == "__main__":
     logs.configure(TelemetrySettings(log_level="warning"), service="bench-move")
-    print(asyncio.run(measure(sys.argv[1:] or PARTS)).line())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the services do
+        print(runner.run(measure(sys.argv[1:] or PARTS)).line())

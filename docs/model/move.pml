@@ -8,7 +8,7 @@
  *   services/transfer/src/cpro_transfer/handlers/moving.py              labels of the mover: bring_over, bring_home, ...
  *   services/transfer/src/cpro_transfer/adapters/tenant_records.py      prepare, hold, land, finish, release, ...
  *   services/transfer/src/cpro_transfer/adapters/ledger.py              claim, advance, complete, cancel, ...
- *   services/transfer/src/cpro_transfer/adapters/projection.py          take_in, derive
+ *   services/transfer/src/cpro_transfer/adapters/projection.py, join_sql.py   take_in, derive
  *   services/transfer/src/cpro_transfer/adapters/objects.py             copy, discard_copies, remove
  *
  * Without any switch this is the protocol with every guard. `-DNO_...` takes one guard out.
@@ -151,9 +151,9 @@ bit old_one_came;
 
 inline derive_one(x) {
     if
-    :: VERDICT_MOVE(x) -> cancel_requested[x] = 0                                            /* _LET_GO_ON */
+    :: VERDICT_MOVE(x) -> cancel_requested[x] = 0                                            /* LET_GO_ON */
     :: else ->
-        if                                                                                  /* _CANCEL */
+        if                                                                                  /* CANCEL */
         :: state[x] == PLANNED || state[x] == HELD -> state[x] = CANCELLED
         :: state[x] == HOLDING || state[x] == COPYING -> cancel_requested[x] = 1
         :: else
@@ -163,7 +163,7 @@ inline derive_one(x) {
 
 inline plan_one(x) {
     if
-    :: VERDICT_MOVE(x) && PLANNABLE(x) -> state[x] = PLANNED; cancel_requested[x] = 0       /* _PLAN */
+    :: VERDICT_MOVE(x) && PLANNABLE(x) -> state[x] = PLANNED; cancel_requested[x] = 0       /* PLAN */
     :: else
     fi
 }

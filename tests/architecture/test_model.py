@@ -28,7 +28,7 @@ def test_each_part_of_the_mover_that_has_a_label_is_one_of_the_code() -> None:
 
 
 def test_each_statement_that_the_model_names_is_in_the_code() -> None:
-    statements = set(re.findall(r"/\* (_[A-Z_]+) \*/", MODEL))
+    statements = set(re.findall(r"/\* (_?[A-Z]+_?[A-Z_]*) \*/", MODEL))
 
     assert len(statements) >= 4
     assert {name for name in statements if f"\n{name} = " not in CODE} == set()

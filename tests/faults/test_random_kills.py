@@ -1,73 +1,103 @@
-"""Movers killed at any moment, again and again, while records move: in the end every record is in exactly one place."""
+"""Movers, join and relay killed at any moment, again and again, while pupils go from school to school.
 
-import asyncio
+`FAULT_KILLS` and `FAULT_MOVES` say how long it goes on; `FAULT_SEED` repeats a run's choices, which the run's last lines name.
+"""
+
+import os
 import random
-import signal
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from cpro_test_support.records import Amounts
-from cpro_test_support.transfers import DEADLINE_SECONDS, TransferWorld, new_ine, new_uai
+from cpro_test_support.faults import tally
+from cpro_test_support.faults.journeys import Journeys
+from cpro_test_support.faults.killing import Killing, Kind
+from cpro_test_support.faults.load import Load
+from cpro_test_support.faults.processes import Zygote
+from cpro_test_support.records import verify
+from cpro_test_support.transfers import environment_of, eventually
+from cpro_transfer.bootstrap import NAME
 
-RECORDS = Amounts(reports=2, activity_sheets=1, assessments=2, passport_entries=2, attachments=1)
+KINDS = (Kind("move", 3, 0.1, 0.7), Kind("join", 1, 1.5, 4.0), Kind("relay", 1, 0.2, 1.5))
+QUICK = {
+    "lease_seconds": 1.0,
+    "idle_in_transaction_seconds": 0.8,
+    "batch_pupils": 5,
+    "concurrent_batches": 2,
+    "consumer_session_seconds": 1.5,
+    "poll_seconds": 0.2,
+}
+ROUND_SECONDS = 400.0
 
 
 @pytest.mark.parametrize(
-    ("pupils", "kills"),
+    ("pupils", "kills", "moves"),
     [
-        pytest.param(12, 3, id="short"),
-        pytest.param(300, 40, id="long", marks=[pytest.mark.faults, pytest.mark.timeout(1800)]),
+        pytest.param(20, 12, 15, id="short"),
+        pytest.param(
+            240,
+            int(os.environ.get("FAULT_KILLS", "1500")),
+            int(os.environ.get("FAULT_MOVES", "2000")),
+            id="long",
+            marks=[pytest.mark.faults, pytest.mark.timeout(24 * 3600)],
+        ),
     ],
 )
-async def test_movers_killed_at_any_moment_lose_and_double_nothing(
-    world: TransferWorld, pupils: int, kills: int
+async def test_whoever_is_killed_whenever_every_record_ends_where_its_pupil_is(
+    journeys: Journeys, zygote: Zygote, pupils: int, kills: int, moves: int
 ) -> None:
-    dice = random.Random(20261123)
-    first, second, third = await world.schools.opted_in(new_uai(), new_uai(), new_uai())
-    destination_of = {}
-    for number in range(pupils):
-        origin, destination = [(first, second), (second, third), (third, first)][number % 3]
-        ine = new_ine()
-        leaver = await origin.has(ine, records=RECORDS)
-        await origin.loses(leaver)
-        await destination.has(ine)
-        destination_of[leaver] = destination.uai
-    await world.take_in_events()
-
+    seed = int(os.environ.get("FAULT_SEED", random.randrange(1_000_000)))
+    tally.seed("random kills", seed)
+    dice = random.Random(seed)
+    load = Load(journeys, dice)
+    await load.begins(pupils)
+    environment = environment_of(journeys.world.config.model_copy(update=QUICK))
     killed = 0
-    while killed < kills and await _unfinished(world):
-        with world.process("move", lease_seconds=1.0, batch_pupils=4) as mover:
-            await mover.start()
-            await _first_claim(world)
-            await asyncio.sleep(dice.uniform(0, 0.4))  # when it dies is the experiment
-            mover.send(signal.SIGKILL)
-            assert await mover.ended() == -signal.SIGKILL
-        killed += 1
-        verdict = await world.schools.verify()
-        assert not verdict.lost
-        assert not verdict.changed
-    async with world.service(lease_seconds=1.0):
-        await world.ends("completed", number=pupils)
-
-    verdict = await world.schools.verify()
-    assert verdict.clean
-    owners = world.schools.seeded.owners
-    assert all(place == destination_of[owners[row]] for row, place in verdict.places.items())
-    for school in (first, second, third):
-        assert await school.fetch("SELECT * FROM transfer_hold") == []
-    stored = await world.schools.store.list("tenants/")
-    ours = [entry for entry in stored if entry.key.split("/")[1] in world.schools.known]
-    assert len(ours) == pupils * RECORDS.attachments
-    print(f"kills={killed} moves={pupils}")  # noqa: T201 - reported by `make faults`
+    while killed < kills or await load.completed() < moves:
+        killing = Killing(zygote, environment, dice, KINDS, limit=max(kills // 4, kills - killed))
+        async with killing.under_way():
+            await load.all_move()
+            await journeys.publish()
+            await eventually(_done_or_enough(load, killing), within_seconds=ROUND_SECONDS)
+        killed += killing.killed
+        await _nothing_is_lost_half_way(load)
+        await _undisturbed(load, zygote, environment)
+        findings = await load.journeys.examined(published=True)
+        assert findings.nothing, f"seed {seed}: {findings}"
 
 
-async def _unfinished(world: TransferWorld) -> bool:
-    return any(transfer["state"] != "completed" for transfer in await world.transfers())
+def _done_or_enough(load: Load, killing: Killing) -> Callable[[], Awaitable[bool | None]]:
+    async def so_far() -> bool | None:
+        return True if killing.is_over else await load.is_at_rest()
+
+    return so_far
 
 
-async def _first_claim(world: TransferWorld) -> None:
-    """Until the new mover has claimed something, so that the kill meets it at work."""
-    before = sum(transfer["epoch"] for transfer in await world.transfers())
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while sum(transfer["epoch"] for transfer in await world.transfers()) == before and await _unfinished(world):
-            await asyncio.sleep(0.02)
+async def _nothing_is_lost_half_way(load: Load) -> None:
+    """Nobody is at work now, and no server is ending what it was told: each record is somewhere, its file readable."""
+    schools = load.world.schools
+    await eventually(_no_session_is_left(load), within_seconds=ROUND_SECONDS)
+    verdict = await verify(schools.seeded, await schools.conninfos(), schools.store)
+    assert not verdict.lost
+    assert not verdict.changed
+    assert not verdict.broken_files
+
+
+async def _undisturbed(load: Load, zygote: Zygote, environment: Mapping[str, str]) -> None:
+    """Let new processes end what the killed ones have left."""
+    for command in ("join", "relay", "move", "move"):
+        await zygote.start("transfer", command, environment)
+    await load.rests(within_seconds=ROUND_SECONDS)
+    await zygote.end()
+
+
+def _no_session_is_left(load: Load) -> Callable[[], Awaitable[bool | None]]:
+    """A server that was sent a COMMIT by a process that is dead by now may still be at it."""
+
+    async def none() -> bool | None:
+        for school in load.schools:
+            if await school.fetch("SELECT 1 FROM pg_stat_activity WHERE application_name = %s LIMIT 1", NAME):
+                return None
+        return True
+
+    return none

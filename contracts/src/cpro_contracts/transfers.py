@@ -14,6 +14,7 @@ from cpro_contracts.identifiers import Uai
 class Reason(StrEnum):
     """Why records wait, were held or will not move. A closed list: there is no "unknown"."""
 
+    NOT_YET_ANNOUNCED = "not_yet_announced"
     NOT_LEFT = "not_left"
     NOT_ARRIVED = "not_arrived"
     ORIGIN_NOT_OPTED_IN = "origin_not_opted_in"
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     SCHEMA_BEHIND = "schema_behind"
     TENANT_UNAVAILABLE = "tenant_unavailable"
     DIGEST_MISMATCH = "digest_mismatch"
+    LANDING_LOST = "landing_lost"
     ATTACHMENT_UNREADABLE = "attachment_unreadable"
     LANDING_REFUSED = "landing_refused"
     INE_WITHDRAWN = "ine_withdrawn"

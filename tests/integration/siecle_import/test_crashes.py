@@ -1,12 +1,14 @@
 """kill -9 of a worker at each of its named points, then another worker: the end is the same as without the crash."""
 
 import asyncio
+import signal
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
 from cpro_siecle_import.config import Config
+from cpro_test_support.faults import tally
 from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, pupil_events
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import generate_pupils
@@ -16,7 +18,10 @@ StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 
 async def ended(process: "subprocess.Popen[bytes]") -> int:
     async with asyncio.timeout(30):
-        return await asyncio.to_thread(process.wait)
+        status = await asyncio.to_thread(process.wait)
+    if status == -signal.SIGKILL:
+        tally.killed("worker")
+    return status
 
 
 @pytest.mark.parametrize(

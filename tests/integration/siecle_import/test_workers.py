@@ -25,6 +25,7 @@ from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_siecle_import.bootstrap import Service, Work
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
+from cpro_test_support.faults import tally
 from cpro_test_support.import_group import shares
 from cpro_test_support.import_world import YEAR, School, environment_of, new_school, prepared_config
 from cpro_test_support.servers import Servers
@@ -60,7 +61,10 @@ class Crew:
         member.send_signal(by)
         self.members.remove(member)
         async with asyncio.timeout(40):
-            return await asyncio.to_thread(member.wait)
+            status = await asyncio.to_thread(member.wait)
+        if status == -signal.SIGKILL:
+            tally.killed("worker")
+        return status
 
     async def of(self, number: int) -> list[frozenset[int]]:
         """The partitions of each once there are so many at work, and no other in the group."""

@@ -8,18 +8,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from cpro_contracts.transfers import Reason
 from cpro_platform.clock import SystemClock
 from cpro_platform.object_store import ObjectStore
 from cpro_tenant_db.provisioning import schema_version
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
-from cpro_test_support.transfers import TransferWorld, eventually
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import Projection
 from cpro_transfer.adapters.tenant_records import TenantRecords
 from cpro_transfer.domain.transfers import Claim
-from cpro_transfer.errors import SupersededError
+from cpro_transfer.errors import LandingRefusedError, SupersededError
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.ports import Attachment, Landed
 
@@ -51,7 +52,7 @@ class Steps:
     async def hold(self, claim: Claim) -> tuple[UUID, list[Attachment]]:
         """Prepare, hold and copy the files."""
         claim_id = uuid4()
-        prepared = await self.records.prepare(claim.destination_uai, [claim])
+        prepared = await self.records.prepare(claim.destination_uai, [claim], to_land=True)
         outcome = await self.records.hold(claim.origin_uai, [claim], prepared.sheets, claim_id, landed=[])
         assert outcome.held == {claim.id}
         attachments = list(outcome.attachments)
@@ -122,6 +123,41 @@ async def test_a_landing_after_the_transfer_was_cancelled_is_refused(world: Tran
     assert await origin.fetch("SELECT * FROM transfer_hold") == []
 
 
+async def test_nothing_lands_of_a_pupil_who_is_back_at_the_origin(world: TransferWorld) -> None:
+    origin, destination, leaver = await _called_for(world)
+    steps = Steps(world)
+    claim = await steps.claim()
+    claim_id, _ = await steps.hold(claim)
+
+    await origin.has_again(leaver)  # and nobody has heard of it yet
+    with pytest.raises(LandingRefusedError) as refused:
+        await steps.land(claim, claim_id)
+
+    assert refused.value.reasons == {claim.id: Reason.NOT_LEFT}
+    assert set((await world.schools.verify()).places.values()) == {origin.uai}
+    assert await destination.fetch("SELECT * FROM transfer_receipt") == []
+
+
+async def test_the_lease_of_a_batch_lasts_though_some_of_it_has_ended(world: TransferWorld) -> None:
+    origin, destination = await world.schools.opted_in(new_uai(), new_uai())
+    for ine in (new_ine(), new_ine()):
+        leaver = await origin.has(ine, records=RECORDS)
+        await origin.loses(leaver)
+        await destination.has(ine)
+    await world.take_in_events()
+    ledger = Steps(world).ledger
+    ended, going_on = await ledger.claim(10)
+    (before,) = await world.transfers(id=going_on.id)
+    await ledger.hold([ended], Reason.IDENTITY_MISMATCH)
+
+    await ledger.renew([ended, going_on])
+
+    (after,), (held,) = await world.transfers(id=going_on.id), await world.transfers(id=ended.id)
+    assert after["lease_until"] > before["lease_until"]
+    assert after["due_at"] == after["lease_until"]
+    assert (held["state"], held["lease_until"], held["due_at"]) == ("held", None, None)
+
+
 async def test_a_landing_that_was_under_way_when_it_was_fenced_is_refused(world: TransferWorld) -> None:
     """The sleeper's hold is still there and its own: only the fence at the destination has moved."""
     origin, _, _ = await _called_for(world)
@@ -130,7 +166,7 @@ async def test_a_landing_that_was_under_way_when_it_was_fenced_is_refused(world:
     claim_id, _ = await steps.hold(sleeper)
 
     successor = await steps.claim()
-    await steps.records.prepare(successor.destination_uai, [successor])
+    await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
     with pytest.raises(SupersededError):
         await steps.land(sleeper, claim_id)
 
@@ -145,7 +181,7 @@ async def test_a_late_finish_and_a_late_release_change_nothing(world: TransferWo
     landed = await steps.land(sleeper, claim_id)
 
     successor = await steps.claim()
-    prepared = await steps.records.prepare(successor.destination_uai, [successor])
+    prepared = await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
     assert prepared.landed == {successor.id: landed}
     await steps.records.hold(successor.origin_uai, [], {}, uuid4(), landed=[successor])
     with pytest.raises(SupersededError):
@@ -164,7 +200,7 @@ async def test_a_late_hold_after_the_transfer_was_cancelled_leaves_nothing_behin
     origin, destination, leaver = await _called_for(world)
     steps = Steps(world)
     sleeper = await steps.claim()
-    prepared = await steps.records.prepare(sleeper.destination_uai, [sleeper])
+    prepared = await steps.records.prepare(sleeper.destination_uai, [sleeper], to_land=True)
 
     await destination.opts_out()
     await world.take_in_events()
@@ -184,7 +220,7 @@ async def test_a_hold_that_waited_for_a_finish_leaves_nothing_behind(world: Tran
     claim_id, _ = await steps.hold(slow)
     landed = await steps.land(slow, claim_id)
     successor = await steps.claim()
-    await steps.records.prepare(successor.destination_uai, [successor])
+    await steps.records.prepare(successor.destination_uai, [successor], to_land=True)
 
     async with world.schools.tenants.begin(origin.uai) as tx:
         await tx.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))

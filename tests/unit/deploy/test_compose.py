@@ -86,7 +86,7 @@ def _config_of(service: Json) -> type[BaseSettings]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_exists(name: str) -> None:
-    script, command = OURS[name]["command"]
+    script, command, *_options = OURS[name]["command"]
 
     assert script in _scripts()
     assert command in _commands(script)

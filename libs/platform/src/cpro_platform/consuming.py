@@ -9,6 +9,10 @@ What can go wrong, and what it then does:
 | too many messages in a row fail        | stop and say so: a bad deployment must not empty a topic                |
 | a partition is taken away              | finish the batch and commit, or abandon it, before letting go           |
 | the process dies                       | the offsets were not committed: the batch comes again                   |
+
+While a batch is handled the next one is fetched and read, so that the database and this process work at the same time.
+It is not begun before the batch has ended, and it is dropped when partitions change hands: it comes again, to whoever
+gets them.
 """
 
 import asyncio
@@ -37,6 +41,8 @@ from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 
 _FETCH_WAIT_MS = 1_000
+_READ_AT_ONCE = 100
+"""Messages read before the event loop may go on with the batch that is being handled."""
 
 
 class TooManyFailuresError(Exception):
@@ -63,6 +69,14 @@ class FailureLimit:
 
 
 Handle = Callable[[Sequence[Message]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What was fetched at once, read; and in which term of our partitions."""
+
+    contents: list[tuple[Record, Message | UnreadableEventError]]
+    term: int
 
 
 class Consumer:
@@ -104,6 +118,7 @@ class Consumer:
         self._outcomes: deque[bool] = deque(maxlen=failure_limit.window)
         self._failures_in_a_row = 0
         self._batch: asyncio.Task[None] | None = None
+        self._term = 0
         self._log = structlog.get_logger().bind(group=group)
 
     async def run(self) -> None:
@@ -113,16 +128,53 @@ class Consumer:
             TooManyFailuresError: see `FailureLimit`.
         """
         consumer = self._new_consumer()
+        ahead: asyncio.Task[_Batch] | None = None
         try:
             await self._join_group(consumer)
+            ahead = asyncio.create_task(self._read_next(consumer))
             while True:
-                records = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=self._batch_size)
-                batch = [record for partition in records.values() for record in partition]
-                if batch:
-                    await self._process(consumer, batch)
+                batch = await ahead
+                if batch.term != self._term:
+                    await self._rewind(consumer, batch)
+                    batch = _Batch([], self._term)
+                ahead = asyncio.create_task(self._read_next(consumer))
+                if batch.contents:
+                    await self._process(consumer, batch, ahead)
         finally:
+            if ahead:
+                ahead.cancel()
             await self._let_go()
+            await asyncio.gather(*([ahead] if ahead else []), return_exceptions=True)
             await consumer.stop()
+
+    async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch:
+        """Fetch the next messages and read them, a few at a time: the batch before them may be under way."""
+        term = self._term
+        fetched = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=self._batch_size)
+        records = [record for partition in fetched.values() for record in partition]
+        contents: list[tuple[Record, Message | UnreadableEventError]] = []
+        for start in range(0, len(records), _READ_AT_ONCE):
+            contents += [(record, _read(record)) for record in records[start : start + _READ_AT_ONCE]]
+            await asyncio.sleep(0)
+        return _Batch(contents, term)
+
+    async def _rewind(self, consumer: AIOKafkaConsumer, dropped: _Batch) -> None:
+        """Let what is dropped come again.
+
+        A fetch that was waiting while partitions changed hands may have returned what is ours in the new term, and the
+        position has then moved past it. It only moves back: what was fetched before is behind a batch that may have
+        been abandoned, and the new term begins at what is committed.
+        """
+        first: dict[TopicPartition, int] = {}
+        for record, _ in dropped.contents:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for place, offset in first.items():
+            with suppress(IllegalStateError):  # another's by now
+                term = None
+                while term != self._term:
+                    term, position = self._term, await consumer.position(place)
+                if position > offset:
+                    consumer.seek(place, offset)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -141,7 +193,7 @@ class Consumer:
 
     async def _join_group(self, consumer: AIOKafkaConsumer) -> None:
         self._readiness.not_ready(self._group, "connecting")
-        consumer.subscribe(self._topics, listener=_Rebalance(self._let_go))
+        consumer.subscribe(self._topics, listener=_Rebalance(self._end_term))
         for delay in backoff(longest_seconds=10):
             try:
                 await _finish_connecting(consumer)
@@ -154,13 +206,13 @@ class Consumer:
                 self._readiness.ready(self._group)
                 return
 
-    async def _process(self, consumer: AIOKafkaConsumer, batch: list[Record]) -> None:
+    async def _process(self, consumer: AIOKafkaConsumer, batch: _Batch, ahead: "asyncio.Task[_Batch]") -> None:
         """Run the batch as a task that a rebalance can wait for, and keep polling so that the group keeps us."""
         self._batch = asyncio.create_task(self._handle_and_commit(consumer, batch))
         try:
             while not self._batch.done():
                 await asyncio.wait({self._batch}, timeout=self._keep_alive_seconds)
-                if not self._batch.done():
+                if ahead.done() and not self._batch.done():
                     await self._poll_without_reading(consumer)
             with suppress(asyncio.CancelledError):  # abandoned by a rebalance: the batch comes again
                 self._batch.result()
@@ -176,11 +228,11 @@ class Consumer:
             await consumer.getmany(timeout_ms=0)
             consumer.resume(*(assigned & consumer.assignment()))
 
-    async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: list[Record]) -> None:
-        await self._handle_records(batch)
+    async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: _Batch) -> None:
+        await self._handle_contents(batch)
         crash_points.reach("consumer.handled")
         offsets: dict[TopicPartition, int] = {}
-        for record in batch:
+        for record, _ in batch.contents:
             offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
         try:
             await consumer.commit(offsets)
@@ -193,19 +245,17 @@ class Consumer:
                 raise
             self._log.warning("consumer.commit_postponed", error=type(error).__name__)
 
-    async def _handle_records(self, records: list[Record]) -> None:
+    async def _handle_contents(self, batch: _Batch) -> None:
         """Handle the batch in order, so that a run of failures is one of messages that follow each other."""
-        by_place = {(record.topic, record.partition, record.offset): record for record in records}
+        by_place = {(record.topic, record.partition, record.offset): record for record, _ in batch.contents}
         readable: list[Message] = []
-        for record in records:
-            try:
-                envelope = Envelope.read(record.headers, record.value)
-            except UnreadableEventError as error:
+        for record, content in batch.contents:
+            if isinstance(content, Message):
+                readable.append(content)
+            else:
                 await self._handle_or_split(readable, by_place)
                 readable = []
-                await self._set_aside(record, error)
-            else:
-                readable.append(Message(record.topic, record.partition, record.offset, envelope))
+                await self._set_aside(record, content)
         await self._handle_or_split(readable, by_place)
 
     async def _handle_or_split(self, messages: list[Message], records: dict[tuple[str, int, int], Record]) -> None:
@@ -267,6 +317,11 @@ class Consumer:
         self._readiness.not_ready(self._group, type(error).__name__)
         self._log.warning("consumer.waiting", error=type(error).__name__)
 
+    async def _end_term(self) -> None:
+        """Our partitions may be another's from now on: what was read ahead is dropped."""
+        self._term += 1
+        await self._let_go()
+
     async def _let_go(self) -> None:
         """Before partitions change hands: let the batch finish and commit, else abandon it. Nothing runs afterwards."""
         batch = self._batch
@@ -277,6 +332,14 @@ class Consumer:
             self._log.warning("consumer.batch_abandoned")
             batch.cancel()
             await asyncio.wait({batch})
+
+
+def _read(record: Record) -> Message | UnreadableEventError:
+    try:
+        envelope = Envelope.read(record.headers, record.value)
+    except UnreadableEventError as error:
+        return error
+    return Message(record.topic, record.partition, record.offset, envelope)
 
 
 async def _finish_connecting(consumer: AIOKafkaConsumer) -> None:
@@ -290,11 +353,11 @@ async def _finish_connecting(consumer: AIOKafkaConsumer) -> None:
 
 
 class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, let_go: Callable[[], Awaitable[None]]) -> None:
-        self._let_go = let_go
+    def __init__(self, end_term: Callable[[], Awaitable[None]]) -> None:
+        self._end_term = end_term
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002
-        await self._let_go()
+        await self._end_term()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         pass

@@ -6,10 +6,8 @@ Rows are kept once published: a tenant's outbox is also its event log, from whic
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from uuid import uuid4
 
 import structlog
-from psycopg.types.json import Jsonb
 
 from cpro_contracts.envelope import SPEC_VERSION, Event
 from cpro_platform import crash_points
@@ -43,9 +41,13 @@ _POLL_SECONDS = 5.0
 
 COLUMNS = "topic, key, type, source, subject, occurred_at, payload, traceparent"
 """What a statement that writes many events at once fills in; the id and the position are the table's."""
+# One statement for all: the join writes hundreds of events in a transaction.
 _INSERT = f"""
-INSERT INTO outbox (id, {COLUMNS})
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO outbox ({COLUMNS})
+SELECT topic, key, type, %s, subject, %s, payload::jsonb, %s
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY
+    AS said (topic, key, type, subject, payload, number)
+ORDER BY number
 """  # noqa: S608 - the columns are those above
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
 _PENDING = """
@@ -65,16 +67,13 @@ async def add(tx: Connection, events: Sequence[Event], *, source: str, clock: Cl
     """
     if not events:
         return
-    occurred_at, traceparent = clock.now(), current_traceparent()
-    rows = [
-        (
-            uuid4(), event.topic, event.key(), event.type, source, event.subject(), occurred_at,
-            Jsonb(event.model_dump(mode="json")), traceparent,
-        )
-        for event in events
-    ]  # fmt: skip
+    columns = zip(
+        *((event.topic, event.key(), event.type, event.subject(), event.model_dump_json()) for event in events),
+        strict=True,
+    )
     async with tx.cursor() as cursor:
-        await cursor.executemany(_INSERT, rows)
+        arguments = [source, clock.now(), current_traceparent(), *map(list, columns)]
+        await cursor.execute(_INSERT, arguments)
         if wake_relay:
             await cursor.execute("SELECT pg_notify(%s, '')", (_CHANNEL,))
 

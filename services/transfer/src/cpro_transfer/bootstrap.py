@@ -32,18 +32,25 @@ from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
-from cpro_transfer.adapters.measures import LandingTimes, TransferGauges
+from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.adapters.queries import TransferQueries
 from cpro_transfer.adapters.statistics import TransferStatistics
+from cpro_transfer.adapters.sweep_facts import StoredRecordFiles, TenantFileFacts, TransferStandings
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
 from cpro_transfer.adapters.tenant_records import TenantRecords
+from cpro_transfer.adapters.tenant_truth import TenantDatabases
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
+from cpro_transfer.domain.sweeping import Ages
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
+from cpro_transfer.handlers.reconciling import Reconciler
+from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-transfer"
@@ -57,7 +64,9 @@ class Work(Flag):
     JOIN = auto()
     MOVE = auto()
     RELAY = auto()
+    SWEEP = auto()
     ALL = JOIN | MOVE | RELAY
+    """What transfers need. The sweep reads the whole store: it is started on purpose."""
 
 
 class Service:
@@ -84,8 +93,9 @@ class Service:
         self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
+        self.directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
-            Directory(self._directory_database),
+            self.directory,
             config.tenants.cluster_conninfos,
             application_name=NAME,
             max_open=config.tenants.max_open_connections,
@@ -96,10 +106,16 @@ class Service:
         self.queries = TransferQueries(self._database)
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
+        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self.reconciler = Reconciler(
+            PostgresKnownFacts(self._database, self._projection, self.clock),
+            TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
+        )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
         )
+        self._sweep_measures = SweepMeasures(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
 
@@ -143,16 +159,34 @@ class Service:
             renew_seconds=self.config.lease_seconds / 3,
         )
 
+    def sweeper(self) -> Sweeper:
+        """A sweeper of the store."""
+        config = self.config
+        return Sweeper(
+            StoredRecordFiles(self._store),
+            TenantFileFacts(self._tenants),
+            TransferStandings(self._database),
+            self.clock,
+            Ages(
+                copies=timedelta(hours=config.sweep_copy_age_hours),
+                unclaimed=timedelta(hours=config.sweep_unclaimed_age_hours),
+                max_unclaimed_percent=config.sweep_max_unclaimed_percent,
+            ),
+        )
+
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
             self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
             self.background.start("statistics", self._gauges.run)
+            self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:
             self.background.start("wake-ups", self._bell.listen)
             for number in range(self.config.concurrent_batches):
                 self.background.start(f"mover-{number}", partial(self._move_on, self.mover()))
+        if Work.SWEEP in self._work:
+            self.background.start("sweep", self._sweep_on)
 
     def _join(self) -> Consumer:
         facts = PostgresFacts(self._database, self._projection, self.clock)
@@ -184,6 +218,18 @@ class Service:
             delays = backoff(longest_seconds=10)
             if not claimed:
                 await self._bell.wait()
+
+    async def _sweep_on(self) -> None:
+        """Sweep at the start and then at each interval, until cancelled. What is away is waited for."""
+        sweeper = self.sweeper()
+        while True:
+            try:
+                self._sweep_measures(await sweeper.sweep(), self.clock.now())
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._log.warning("sweep.waiting", error=type(error).__name__)
+            await asyncio.sleep(self.config.sweep_interval_hours * 3600)
 
 
 async def prepare(config: Config) -> None:

@@ -44,5 +44,16 @@ class Config(BaseSettings):
     """How long a due transfer whose notification was lost waits at most."""
     join_group: str = "cpro-transfer-join"
     """The consumer group of the join. Another name reads every topic again from its beginning."""
-    join_batch_messages: int = Field(default=500, gt=0)
+    join_batch_messages: int = Field(default=2_000, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)
+    on_their_way_seconds: float = Field(default=60, ge=0)
+    """How long after its publication an event is not missed: the join may not have taken it in yet."""
+
+    sweep_interval_hours: float = Field(default=24, gt=0)
+    """How long a sweep that stays waits before the next."""
+    sweep_copy_age_hours: float = Field(default=24, gt=0)
+    """Copies that movers have left, and files whose rows have left, are let be for so long."""
+    sweep_unclaimed_age_hours: float = Field(default=168, gt=0)
+    """So long the core application may take from putting a file to writing its row."""
+    sweep_max_unclaimed_percent: float = Field(default=50, ge=0, le=100)
+    """Where more of an establishment's files have no row, its database is suspected and they stay."""

@@ -20,6 +20,17 @@ class PreflightError(Exception):
         self.detail = detail
 
 
+class TenantInTroubleError(PreflightError, RetryableError):
+    """This establishment's database is away or full, whoever the pupil is. It is waited for.
+
+    Before the landing the transfers are set aside, so that the school can work on its records meanwhile; after it they
+    are tried again with growing delays, as after any other error that passes.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.TENANT_UNAVAILABLE, detail)
+
+
 class LandingRefusedError(Exception):
     """The destination refuses some of the transfers; nothing was written. They are held, the others tried again."""
 

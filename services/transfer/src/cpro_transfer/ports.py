@@ -1,16 +1,20 @@
 """What the mover needs of the world, named by role."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
-from cpro_contracts.pupils import PupilEvent
+from cpro_contracts.pupils import EnrolmentSource, PupilEvent
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.explanation import Known
+from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
+from cpro_transfer.domain.reconciliation import Differences, KnownState, PupilTruth, Truth
+from cpro_transfer.domain.sweeping import RecordFile, Standing, Testimony
+from cpro_transfer.domain.transfer_traces import End, Entry, RestoredTransfer, Trace
 from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
 
 
@@ -68,8 +72,8 @@ class Ledger(Protocol):
     async def claim(self, limit: int) -> list[Claim]:
         """Lease up to `limit` due transfers of one pair of establishments, raising their epoch."""
 
-    async def renew(self, claims: Sequence[Claim]) -> bool:
-        """Make the lease last. False: some of the claims are another's by now."""
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Make the leases last of those that are still ours."""
 
     async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
         """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
@@ -133,8 +137,11 @@ class Records(Protocol):
         PreflightError: nothing of this database may move now.
     """
 
-    async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
-        """Raise the fence at the destination, so that no earlier epoch can land."""
+    async def prepare(self, destination_uai: str, claims: Sequence[Claim], *, to_land: bool) -> Prepared:
+        """Raise the fence at the destination, so that no earlier epoch can land.
+
+        `to_land`: it must be fit for a landing as well, so that nobody is held in vain.
+        """
 
     async def hold(
         self,
@@ -191,15 +198,58 @@ class Objects(Protocol):
         """Remove objects. Absent ones are fine."""
 
 
+class StoredFiles(Protocol):
+    """The files of records in the object store, as a sweep uses them."""
+
+    def pages(self) -> AsyncIterator[Sequence[RecordFile]]:
+        """All of them, a page at a time."""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove files. Absent ones are fine."""
+
+    async def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that have no file."""
+
+
+class TenantFiles(Protocol):
+    """What an establishment's database says of its files, as a sweep asks it.
+
+    Raises:
+        TenantInTroubleError: it can't be asked now.
+    """
+
+    async def truth(
+        self, uai: str, files: Sequence[RecordFile], standings: Mapping[UUID, Standing], *, dry_run: bool
+    ) -> Testimony:
+        """Shut the fences of copies that no mover has in hand, then read what is named. A dry run shuts nothing."""
+
+    async def noted_before(self, uai: str, limit: datetime) -> list[str]:
+        """Some keys that finishes noted for removal before this time."""
+
+    async def forget(self, uai: str, keys: Sequence[str]) -> None:
+        """The files of these noted keys are gone."""
+
+
+class Standings(Protocol):
+    """What the transfer database says of transfers."""
+
+    async def of(self, transfer_ids: Collection[UUID]) -> Mapping[UUID, Standing]:
+        """Those it knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that is known around one pupil of an establishment."""
 
     match_key: str
     enrolments: tuple[Known, ...]
-    opted_in: Mapping[str, datetime | None]
+    doors: Mapping[str, Door]
     names: Mapping[str, str]
     transfers: tuple[Transfer, ...]
+
+    def revision_at(self, uai: str) -> int:
+        """The newest change of the pupil at this establishment that the join has heard of."""
+        return max(known.enrolment.revision for known in self.enrolments if known.enrolment.uai == uai)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +271,7 @@ class FormerPupil:
     birth_date: date
     division: str | None
     leaving_date: date | None
+    source: EnrolmentSource
     records: Mapping[str, int]
 
 
@@ -242,3 +293,68 @@ class Receipt:
     """Its place among the establishment's receipts. None, as are the hashes, until its database is migrated."""
     previous_hash: str | None
     hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Both receipts of a transfer, where they are written."""
+
+    outgoing: Receipt | None
+    incoming: Receipt | None
+    unread: bool
+    """The other establishment's database could not be asked."""
+
+
+class KnownFacts(Protocol):
+    """The transfer database, as it is compared with the establishments' and brought to their word."""
+
+    async def known(self, uai: str) -> KnownState:
+        """What the join knows of this establishment."""
+
+    async def entries(self, uai: str) -> dict[UUID, Entry]:
+        """The transfers into and out of this establishment that are not cancelled without a trace, by id."""
+
+    async def candidates(self, uai: str, match_keys: Collection[str]) -> dict[str, list[str]]:
+        """By match key: the other establishments that are known to have this pupil."""
+
+    async def enter(self, transfers: Sequence[RestoredTransfer]) -> int:
+        """Write transfers down again, with what has moved. Those that are there by now are left alone."""
+
+    async def carry_on(self, entries: Sequence[Entry]) -> int:
+        """Let a mover look at these, unless they have changed since they were read."""
+
+    async def note_moved(self, uai: str, pupils: Sequence[PupilTruth]) -> None:
+        """The records of these pupils have left at their revision: nothing is to be planned from it."""
+
+
+class TenantTruth(Protocol):
+    """An establishment's own database in one snapshot."""
+
+    async def truth(self) -> Truth:
+        """Its pupils, its opt-in and what it has not said yet."""
+
+    async def traces(self) -> dict[UUID, Trace]:
+        """Its receipts and holds, by transfer."""
+
+    async def ends(self, transfer_ids: Collection[UUID], *, match_keys: Mapping[UUID, str]) -> dict[UUID, End]:
+        """All that is there of these transfers; where only the pupil's key tells who it was, that is given."""
+
+
+class TenantWriting(TenantTruth, Protocol):
+    """The same, while nobody else changes a pupil or the opt-in there; what is said is published at the commit."""
+
+    async def renumber(self, differences: Differences) -> None:
+        """Let the revisions go on after what is known, and give new ones to what would be ignored."""
+
+    async def say(self, differences: Differences) -> None:
+        """Publish the current states, and withdraw what nobody has any more."""
+
+
+class TenantTruths(Protocol):
+    """All establishments' databases."""
+
+    def reading(self, uai: str) -> AbstractAsyncContextManager[TenantTruth]:
+        """One snapshot."""
+
+    def writing(self, uai: str) -> AbstractAsyncContextManager[TenantWriting]:
+        """A transaction whose events are on Kafka soon after it commits."""

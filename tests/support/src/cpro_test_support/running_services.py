@@ -47,12 +47,12 @@ class RunningServices(ReadyProcesses):
 
 
 def _process(installation: Installation, folder: Path, number: int, name: str, port: int) -> ServerProcess:
-    service, command = name.split()
+    service, command, *options = name.split()
     config: BaseSettings = getattr(installation, service)
     answers = "HTTP" if command == "api" else "OPERATIONS"
     return ServerProcess(
         name=f"{service}-{command}-{number}",
-        command=(sys.executable, "-c", f"from cpro_{service}.entrypoints.cli import app; app()", command),
+        command=(sys.executable, "-c", f"from cpro_{service}.entrypoints.cli import app; app()", command, *options),
         folder=folder,
         cwd=folder,
         env=minimal_environment(

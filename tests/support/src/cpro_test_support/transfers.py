@@ -24,6 +24,7 @@ from cpro_platform.consuming import Message
 from cpro_platform.database import Database
 from cpro_tenant_db import receipt_report
 from cpro_tenant_db.receipt_verification import Verified, verify_receipts
+from cpro_test_support.faults import tally
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School, Schools, fresh_database, opened_schools, store_settings
 from cpro_test_support.siecle_samples import rnie_ine
@@ -167,10 +168,13 @@ class Process:
         self._process.send_signal(signal_number)
 
     async def ended(self) -> int:
-        """Wait for its end; the exit status, negative for a signal."""
+        """Wait for its end; the exit status, negative for a signal. A death by SIGKILL is counted into the run's tally."""
         assert self._process is not None
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await self._process.wait()
+            status = await self._process.wait()
+        if status == -signal.SIGKILL:
+            tally.killed(self._command)
+        return status
 
 
 def environment_of(config: BaseSettings) -> dict[str, str]:

@@ -38,7 +38,7 @@ RETURNING t.id, t.epoch, t.match_key, t.state, t.cancel_requested IS NOT NULL AS
 _MINE = "SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (id, epoch)"
 _RENEW = f"""
 UPDATE transfer t SET lease_until = clock_timestamp() + %(lease)s, due_at = clock_timestamp() + %(lease)s
-FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch RETURNING t.id
+FROM ({_MINE}) mine WHERE t.id = mine.id AND t.epoch = mine.epoch AND t.lease_until IS NOT NULL
 """
 _ADVANCE = f"""
 UPDATE transfer t SET state = %(state)s, state_changed_at = now(),
@@ -126,11 +126,10 @@ class PostgresLedger:
             await cursor.execute(_CLAIM, arguments)
             return await cursor.fetchall()
 
-    async def renew(self, claims: Sequence[Claim]) -> bool:
-        """Make the lease last. False: some of the claims are another's by now."""
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Make the leases last of those that are still ours. What has ended, or was given back, has none."""
         async with self._database.begin() as tx:
-            renewed = await (await tx.execute(_RENEW, _mine(claims) | {"lease": self._lease})).fetchall()
-        return len(renewed) == len(claims)
+            await tx.execute(_RENEW, _mine(claims) | {"lease": self._lease})
 
     async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
         """Note how far the claims have come. Returns those that were asked to stop meanwhile.

@@ -1,7 +1,7 @@
 """What the processes of transfers measure. Labels hold states and reasons of closed lists, no school and no pupil."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cpro_platform.database import Connection, Database
 from cpro_platform.logs import get_logger
@@ -9,6 +9,8 @@ from cpro_platform.metrics import Metrics
 from cpro_platform.transience import is_transient
 from cpro_transfer.adapters.statistics import TransferStatistics
 from cpro_transfer.domain.statistics import Statistics
+from cpro_transfer.domain.sweeping import GOING, SUSPECT
+from cpro_transfer.handlers.sweeping import Swept
 
 _LANDING_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 _TURN = 0x7472616E  # "tran": whose turn it is, in the transfer database
@@ -87,3 +89,24 @@ class TransferGauges:
         self._number.clear()
         self._oldest.clear()
         self._taken_at.set(0)
+
+
+class SweepMeasures:
+    """What the sweeps of this process have removed, and what the last one left for a person to look at."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._files = metrics.counter("cpro_transfer_swept_files_total", "Files of records removed, by why", ["fate"])
+        self._bytes = metrics.counter("cpro_transfer_swept_bytes_total", "Bytes of records removed, by why", ["fate"])
+        self._suspect = metrics.gauge(
+            "cpro_transfer_sweep_suspect_files", "Files that the last sweep kept and somebody should look at", ["fate"]
+        )
+        self._ended_at = metrics.gauge("cpro_transfer_sweep_timestamp_seconds", "When the last sweep ended")
+
+    def __call__(self, swept: Swept, ended_at: datetime) -> None:
+        """A sweep has ended."""
+        for fate in sorted(GOING):
+            self._files.labels(str(fate)).inc(swept.files.get(fate, 0))
+            self._bytes.labels(str(fate)).inc(swept.bytes.get(fate, 0))
+        for fate in sorted(SUSPECT):
+            self._suspect.labels(str(fate)).set(swept.files.get(fate, 0))
+        self._ended_at.set(ended_at.timestamp())

@@ -10,14 +10,15 @@ from psycopg.rows import class_row, dict_row
 from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource
 from cpro_platform.database import Connection, Database
-from cpro_transfer.domain.explanation import Direction, Known
+from cpro_transfer.domain.explanation import Direction, Door, Known
 from cpro_transfer.domain.matching import Enrolment
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.ports import Situation
 
 _TRANSFER = """
 SELECT id, match_key, state, reason, origin_uai, origin_pupil_id, origin_revision, destination_uai,
-    destination_pupil_id, planned_at, called_for_at, state_changed_at, due_at, finished_at, completed_at, records
+    destination_pupil_id, planned_at, called_for_at, state_changed_at, due_at, finished_at, completed_at, records,
+    reason_since
 FROM transfer
 """
 _SIDE = {Direction.OUTGOING: "origin_uai", Direction.INCOMING: "destination_uai"}
@@ -80,7 +81,7 @@ class TransferQueries:
             pupil_id: Situation(
                 key,
                 tuple(_known(row) for row in enrolments if row["match_key"] == key),
-                {row["uai"]: row["opt_in_changed_at"] for row in establishments if row["opted_in"]},
+                {row["uai"]: Door(row["opted_in"], row["opt_in_changed_at"]) for row in establishments},
                 {row["uai"]: row["name"] for row in establishments if row["name"]},
                 tuple(transfer for transfer in transfers if transfer.match_key == key),
             )

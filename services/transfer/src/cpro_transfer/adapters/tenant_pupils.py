@@ -6,11 +6,18 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
+from cpro_contracts.identifiers import IneStatus
+from cpro_contracts.pupils import EnrolmentSource
 from cpro_tenant_db.catalogue import CATALOGUE, owner_of_row, rows_of_pupils
 from cpro_tenant_db.connections import TenantConnections
+from cpro_transfer.domain.explanation import OwnPupil
 from cpro_transfer.ports import FormerPupil, PupilName, Receipt
 
 _NAMES = "SELECT id AS pupil_id, family_name, first_name FROM pupil WHERE id = ANY (%s)"
+_OWN = """
+SELECT p.active, p.source, p.ine_status, p.revision, p.state_changed_at, p.records_moved_at, o.enabled AS opted_in
+FROM pupil p, transfer_opt_in o WHERE p.id = %s
+"""
 # The chain by name, for a tenant that is not migrated yet has none (schema 0002).
 _RECEIPT = """
 SELECT transfer_id, direction, pupil_id, other_uai, tables, origin_opt_in, destination_opt_in, origin_import_id,
@@ -21,7 +28,7 @@ FROM transfer_receipt r WHERE transfer_id = %s AND direction = %s
 # The manual: "Les élèves listés ci-dessous sont désactivés de votre établissement et leurs données sont
 # transférables."
 _FORMER = """
-SELECT p.id AS pupil_id, p.family_name, p.first_name, p.birth_date, p.division, p.leaving_date
+SELECT p.id AS pupil_id, p.family_name, p.first_name, p.birth_date, p.division, p.leaving_date, p.source
 FROM pupil p
 WHERE NOT p.active AND p.records_moved_at IS NULL
     AND (%(after_id)s::uuid IS NULL
@@ -42,6 +49,16 @@ class TenantPupils:
             await cursor.execute(_NAMES, (list(pupil_ids),))
             return {name.pupil_id: name for name in await cursor.fetchall()}
 
+    async def own(self, uai: str, pupil_id: UUID) -> OwnPupil | None:
+        """The pupil as this establishment has them; None if it has no such pupil."""
+        async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_OWN, (pupil_id,))
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        source, ine_status = EnrolmentSource(row["source"]), IneStatus(row["ine_status"])
+        return OwnPupil(**row | {"source": source, "ine_status": ine_status})
+
     async def receipt(self, uai: str, transfer_id: UUID, direction: str) -> Receipt | None:
         """This establishment's receipt of a transfer: what left, or what arrived."""
         async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=class_row(Receipt)) as cursor:
@@ -59,7 +76,10 @@ class TenantPupils:
             counts: dict[UUID, dict[str, int]] = {}
             for counted in await cursor.fetchall():
                 counts.setdefault(counted["pupil_id"], {})[counted["kind"]] = counted["number"]
-        return [FormerPupil(**row, records=counts.get(row["pupil_id"], {})) for row in rows]
+        return [
+            FormerPupil(**row | {"source": EnrolmentSource(row["source"])}, records=counts.get(row["pupil_id"], {}))
+            for row in rows
+        ]
 
 
 def _counts() -> sql.Composed:

@@ -8,7 +8,8 @@ Who could write behind our back, and what stops them:
 | a writer under way when the hold is set | the pupil's row: the mover waits for it, then copies what it wrote         |
 | an earlier mover, landing late          | the fence at the destination, checked under lock in the landing            |
 | an earlier mover, finishing late        | the hold, which carries the later epoch, or is gone                        |
-| an import that changes the pupil        | the pupil's row at both ends, checked under lock in hold and landing       |
+| an import that changes the pupil        | the pupil's row at both ends, checked under lock in hold and landing (the  |
+|                                         | origin's in the landing's snapshot: who came back by then does not land)   |
 | an opt-in withdrawn meanwhile           | the opt-in's row at both ends, read under lock in hold and landing         |
 | a table that nobody declared            | the catalogue, compared with the live foreign keys before each hold        |
 """
@@ -42,6 +43,7 @@ from cpro_transfer.errors import (
     RecordsBusyError,
     RecordsChangedError,
     SupersededError,
+    TenantInTroubleError,
 )
 from cpro_transfer.ports import Attachment, Contents, HoldOutcome, Landed, Prepared, PupilSheet
 
@@ -111,6 +113,13 @@ FROM unnest(%(pupils)s::uuid[], %(destinations)s::text[]) AS mine (pupil_id, uai
 READ_WRITE = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 READ_ONLY_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _VERSION = "SELECT version_num FROM public.alembic_version"
+# Time-outs of the server don't reach a session that waits for its client in the middle of a COPY.
+_END_SLEEPERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+    AND application_name = current_setting('application_name') AND state = 'active' AND query LIKE 'COPY %%'
+    AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - make_interval(secs => %s / 1000.0)
+"""
 _PREFLIGHT = ((_VERSION, None), (catalogue.LINKS, None), (catalogue.GUARDED, None))
 _HELD_BY_ANOTHER = "CP001"  # raised by the guard trigger
 _MISSING = frozenset({"42P01", "42703"})  # a table, a column
@@ -152,16 +161,22 @@ class TenantRecords:
         self._idle_ms = str(int(idle_in_transaction_seconds * 1000))
         self._lock_ms = str(int(lock_timeout_seconds * 1000))
 
-    async def prepare(self, destination_uai: str, claims: Sequence[Claim]) -> Prepared:
-        """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils."""
+    async def prepare(self, destination_uai: str, claims: Sequence[Claim], *, to_land: bool) -> Prepared:
+        """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils.
+
+        `to_land`: raises PreflightError where it is not fit for a landing.
+        """
         ids = _ids(claims)
         async with self._transaction(destination_uai) as tx:
-            raised, landed, pupils = await _together(
+            raised, landed, pupils, *found = await _together(
                 tx,
                 (_RAISE_FENCE, {"ids": ids, "epochs": [claim.epoch for claim in claims]}),
                 (receipts.LANDED, {"ids": ids}),
                 (_SHEETS, {"pupils": [claim.destination_pupil_id for claim in claims]}),
+                *(_PREFLIGHT if to_land else ()),
             )
+            if to_land:
+                self._pass_preflight(found)
         return Prepared(
             {pupil.id: pupil.sheet() for pupil in _pupils(pupils)},
             {row["transfer_id"]: receipts.landed_of(row) for row in landed},
@@ -228,7 +243,21 @@ class TenantRecords:
     async def land(
         self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
     ) -> Mapping[UUID, Landed]:
-        """Copy the rows, verify them at the destination and commit them there with their receipts. By transfer."""
+        """Copy the rows, verify them at the destination and commit them there with their receipts. By transfer.
+
+        The rows that a mover was copying when it fell asleep are in its successor's way, by their primary keys. Asleep
+        for as long as may be idle in a transaction, its session is ended; what it has written goes with it.
+        """
+        try:
+            return await self._land(origin_uai, destination_uai, claims, claim_id)
+        except psycopg.errors.LockNotAvailable:
+            async with self._transaction(destination_uai) as tx:
+                await tx.execute(_END_SLEEPERS, (int(self._idle_ms),))
+            raise
+
+    async def _land(
+        self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
+    ) -> Mapping[UUID, Landed]:
         ours = _arguments(claims)
         async with (
             self._transaction(origin_uai, claim_id, READ_ONLY_SNAPSHOT) as origin,
@@ -248,7 +277,7 @@ class TenantRecords:
             await _copy(origin, destination, columns, claims, names)
             crash_points.reach("move.copied")
 
-            # The locks come last: a mover that sleeps in a COPY keeps nobody waiting.
+            # The locks come last: a mover that sleeps in a COPY keeps nobody waiting but its successor.
             opt_in, arrivals = await _check_landing(destination, claims, {one.id: one for one in _pupils(leavers)})
             just_arrived = record_sql.contents(columns, just_arrived=True)
             arrived, _ = await _contents(destination, just_arrived, _at_destination(claims))
@@ -320,7 +349,9 @@ class TenantRecords:
                     await tx.execute(record_sql.PIN_SESSION, settings)
                 yield tx
         except TenantUnknownError as unknown:
-            raise PreflightError(Reason.TENANT_UNAVAILABLE, f"{unknown.uai} is not in the directory") from unknown
+            raise TenantInTroubleError(f"{unknown.uai} is not in the directory") from unknown
+        except psycopg.errors.DiskFull as full:
+            raise TenantInTroubleError(f"the disk of {uai} is full") from full
         except psycopg.Error as error:
             if error.sqlstate == _HELD_BY_ANOTHER:
                 raise RecordsBusyError(uai) from error
@@ -492,11 +523,18 @@ def _at_destination(claims: Sequence[Claim]) -> dict[UUID, UUID]:
 
 
 async def _together(tx: Connection, *statements: Statement) -> list[list[Row]]:
-    """Send statements without waiting for one before the next: one way there and back. Returns the rows of each."""
+    """Send statements without waiting for one before the next: two ways there and back. Returns the rows of each.
+
+    The last goes alone. psycopg ends a pipeline with a Flush after its Sync, and a Flush disarms the server's timer for
+    transactions that are idle: a mover that fell asleep after a pipeline would keep its locks for as long as it slept.
+    """
     cursors = [tx.cursor(row_factory=dict_row) for _ in statements]
-    async with tx.pipeline():
-        for cursor, (query, arguments) in zip(cursors, statements, strict=True):
-            await cursor.execute(query, arguments)
+    *others, (last, (query_at_last, arguments_at_last)) = zip(cursors, statements, strict=True)
+    if others:
+        async with tx.pipeline():
+            for cursor, (query, arguments) in others:
+                await cursor.execute(query, arguments)
+    await last.execute(query_at_last, arguments_at_last)
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

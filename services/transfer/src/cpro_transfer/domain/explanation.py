@@ -1,7 +1,7 @@
-"""Tell an administrator why a pupil's records have or have not moved, in words and by a code of the closed list.
+"""Tell an administrator why a pupil's records have or have not moved, by a code of the closed list, and since when.
 
 An administrator learns of another establishment only what they need: its name once the pupil is active there and both
-have opted in.
+have opted in. `since` is the time of the newest fact that the answer rests on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cpro_contracts.identifiers import is_joined
+from cpro_contracts.identifiers import IneStatus, is_joined
+from cpro_contracts.pupils import EnrolmentSource
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.matching import Enrolment, Held, Move, Waiting, arrivals_elsewhere, decide
+from cpro_transfer.domain.matching import (
+    JOINED_SOURCES,
+    Decision,
+    Enrolment,
+    Held,
+    Move,
+    Waiting,
+    arrivals_elsewhere,
+    decide,
+)
 from cpro_transfer.domain.transfers import Transfer, TransferState
 
 
@@ -41,42 +51,62 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """An establishment's opt-in, with since when it has been as it is."""
+
+    open: bool
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPupil:
+    """The pupil as the establishment's own database has them."""
+
+    active: bool
+    source: EnrolmentSource
+    ine_status: IneStatus
+    revision: int
+    state_changed_at: datetime
+    records_moved_at: datetime | None
+    opted_in: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why, since when, and which of the conditions hold."""
 
     direction: Direction
     reason: Reason
-    since: datetime | None
+    since: datetime
     conditions: Mapping[Condition, bool]
     transfer: Transfer | None = None
     other_uai: str | None = None
     """The other establishment, where it may be named."""
 
 
-_IN_PROGRESS = frozenset({TransferState.PLANNED, TransferState.HOLDING, TransferState.COPYING, TransferState.LANDED})
+_UNDER_WAY = frozenset({TransferState.PLANNED, TransferState.HOLDING, TransferState.COPYING, TransferState.LANDED})
 
 
 def explain(
     uai: str,
     match_key: str,
     enrolments: Sequence[Known],
-    opted_in: Mapping[str, datetime | None],
+    doors: Mapping[str, Door],
     transfers: Sequence[Transfer],
     *,
     now: datetime,
 ) -> Explanation:
     """What to tell the establishment `uai`, which has one of the `enrolments`.
 
-    `opted_in` has the opted-in establishments, each with since when; `transfers` those of this match key, newest first.
+    `doors` has the opt-ins that were ever announced; `transfers` those of this match key, newest first.
     """
     here = next(known for known in enrolments if known.enrolment.uai == uai)
     origin = _origin_to_explain(here, enrolments)
-    direction = Direction.OUTGOING if origin is here else Direction.INCOMING
+    opted_in = frozenset(other for other, door in doors.items() if door.open)
     everyone = [known.enrolment for known in enrolments]
-    decision = decide(match_key, origin.enrolment, everyone, frozenset(opted_in))
+    decision = decide(match_key, origin.enrolment, everyone, opted_in)
     arrivals = arrivals_elsewhere(origin.enrolment, everyone)
     transfer = _latest(transfers, origin.enrolment)
-    reason = _reason(decision, transfer, now)
     conditions = {
         Condition.HAS_TRUSTED_INE: is_joined(match_key),
         Condition.HAS_LEFT_ORIGIN: not origin.enrolment.active,
@@ -84,17 +114,47 @@ def explain(
         Condition.HAS_ARRIVED: len(arrivals) > 0,
         Condition.DESTINATION_OPTED_IN: len(arrivals) == 1 and arrivals[0].uai in opted_in,
     }
-    since = transfer.state_changed_at if _speaks(transfer, reason) and transfer else origin.since
-    return Explanation(direction, reason, since, conditions, transfer, _nameable(uai, origin, decision, transfer))
+    reason, since = _of_facts(decision, here, origin, enrolments, doors)
+    if not isinstance(decision, Held):  # of that the transfer says the same, but not since when
+        reason, since = _of_transfer(transfer, now, called_for=since) or (reason, since)
+    sure = transfer.names_the_schools if transfer else isinstance(decision, Move)
+    other = _nameable(uai, origin.enrolment, arrivals, opted_in) if sure else None
+    if transfer and len(arrivals) == 1 and transfer.destination_uai != arrivals[0].uai:
+        other = None  # they have gone on to another school since
+    direction = Direction.OUTGOING if origin is here else Direction.INCOMING
+    return Explanation(direction, reason, since, conditions, transfer, other)
+
+
+def explain_unannounced(pupil: OwnPupil) -> Explanation:
+    """What to tell of a pupil whose latest change the join has not heard of: what their own establishment knows."""
+    if pupil.records_moved_at and not pupil.active:
+        reason, since = Reason.COMPLETED, pupil.records_moved_at
+    elif pupil.source not in JOINED_SOURCES:
+        # Entered by hand: nothing is announced of them, and nothing will be until a national file names them.
+        reason, since = Reason.NOT_FROM_SIECLE, pupil.state_changed_at
+    else:
+        reason, since = Reason.NOT_YET_ANNOUNCED, pupil.state_changed_at
+    conditions = {
+        Condition.HAS_TRUSTED_INE: pupil.ine_status is IneStatus.TRUSTED,
+        Condition.HAS_LEFT_ORIGIN: not pupil.active,
+        Condition.ORIGIN_OPTED_IN: pupil.opted_in,
+        Condition.HAS_ARRIVED: False,
+        Condition.DESTINATION_OPTED_IN: False,
+    }
+    return Explanation(Direction.OUTGOING, reason, since, conditions)
 
 
 def _origin_to_explain(here: Known, enrolments: Sequence[Known]) -> Known:
-    """Of a pupil who is active here, the records that may still come are elsewhere; otherwise those that are here."""
+    """Of a pupil who is active here, the records that may still come are elsewhere; otherwise those that are here.
+
+    Where the pupil was at several schools before, those that have not come yet are what an administrator asks about.
+    """
     if not here.enrolment.active:
         return here
     elsewhere = [known for known in enrolments if known is not here and not known.enrolment.withdrawn]
-    waiting = [known for known in elsewhere if not known.enrolment.active] or elsewhere
-    return max(waiting, key=lambda known: known.since, default=here)
+    left = [known for known in elsewhere if not known.enrolment.active]
+    waiting = [known for known in left if not known.enrolment.records_moved]
+    return max(waiting or left or elsewhere, key=lambda known: known.since, default=here)
 
 
 def _latest(transfers: Sequence[Transfer], origin: Enrolment) -> Transfer | None:
@@ -102,132 +162,54 @@ def _latest(transfers: Sequence[Transfer], origin: Enrolment) -> Transfer | None
     return next((t for t in own if t.state is not TransferState.CANCELLED), None)
 
 
-def _reason(decision: Move | Held | Waiting, transfer: Transfer | None, now: datetime) -> Reason:
-    if transfer is not None:
-        if transfer.state is TransferState.UNDONE:
-            return Reason.UNDONE
-        if transfer.state is TransferState.COMPLETED:
-            return Reason.COMPLETED
-        if transfer.state is TransferState.HELD and transfer.reason:
-            return transfer.reason
-        if transfer.state is TransferState.PLANNED and transfer.due_at and transfer.due_at > now:
-            return transfer.reason or Reason.SETTLING
-        if transfer.state in _IN_PROGRESS:
-            return transfer.reason or Reason.IN_PROGRESS
-    return Reason.IN_PROGRESS if isinstance(decision, Move) else decision.reason
-
-
-def _speaks(transfer: Transfer | None, reason: Reason) -> bool:
-    return transfer is not None and reason not in {Reason.NOT_LEFT, Reason.NOT_ARRIVED}
-
-
-def _nameable(uai: str, origin: Known, decision: Move | Held | Waiting, transfer: Transfer | None) -> str | None:
-    if transfer is not None:
-        destination = transfer.destination_uai if transfer.names_the_schools else None
-    else:
-        destination = decision.destination_uai if isinstance(decision, Move) else None
-    if destination is None:
+def _of_transfer(transfer: Transfer | None, now: datetime, *, called_for: datetime) -> tuple[Reason, datetime] | None:
+    """What a transfer that stands says, since when. One that is just on its way is so since it was called for."""
+    if transfer is None:
         return None
-    return destination if origin.enrolment.uai == uai else origin.enrolment.uai
+    if transfer.state is TransferState.UNDONE:
+        return Reason.UNDONE, transfer.state_changed_at
+    if transfer.state is TransferState.COMPLETED:
+        return Reason.COMPLETED, transfer.completed_at or transfer.state_changed_at
+    if transfer.reason:
+        return transfer.reason, transfer.standing_since
+    if transfer.state is TransferState.PLANNED and transfer.due_at and transfer.due_at > now:
+        return Reason.SETTLING, called_for
+    return (Reason.IN_PROGRESS, called_for) if transfer.state in _UNDER_WAY else None
 
 
-SENTENCES: Mapping[Reason, tuple[str, str]] = {
-    Reason.NOT_LEFT: (
-        "L'élève est encore présent dans l'établissement d'origine : ses données y restent. Elles suivront après "
-        "l'import SIECLE qui constatera son départ.",
-        "The pupil is still present at the school of origin: the records stay there until a SIECLE import shows the "
-        "departure.",
-    ),
-    Reason.NOT_ARRIVED: (
-        "Aucun établissement n'a encore importé cet élève. Le transfert se fera de lui-même après l'import SIECLE de "
-        "l'établissement d'accueil.",
-        "No establishment has imported this pupil yet. The transfer will follow the SIECLE import of the new school.",
-    ),
-    Reason.ORIGIN_NOT_OPTED_IN: (
-        "L'établissement d'origine n'a pas activé le transfert des données (Paramètres / Transferts).",
-        "The school of origin has not activated transfers (Paramètres / Transferts).",
-    ),
-    Reason.DESTINATION_NOT_OPTED_IN: (
-        "L'établissement d'accueil n'a pas activé le transfert des données (Paramètres / Transferts).",
-        "The new school has not activated transfers (Paramètres / Transferts).",
-    ),
-    Reason.NO_INE: (
-        "L'élève n'a pas d'INE : le transfert ne peut pas être automatique. Désignez l'établissement d'accueil dans "
-        "la liste des élèves transférables, puis ouvrez un ticket d'assistance.",
-        "The pupil has no INE: the transfer can't be automatic. Name the new school in the list of transferable "
-        "pupils, then open a support ticket.",
-    ),
-    Reason.INE_NOT_TRUSTED: (
-        "L'INE de l'élève est erroné ou attribué à un autre élève : le transfert ne peut pas être automatique. "
-        "Faites corriger l'INE dans SIECLE, ou ouvrez un ticket d'assistance.",
-        "The pupil's INE is wrong or given to another pupil: the transfer can't be automatic. Have the INE corrected "
-        "in SIECLE, or open a support ticket.",
-    ),
-    Reason.NOT_FROM_SIECLE: (
-        "L'élève n'a pas été créé par un import SIECLE : le transfert ne peut pas être automatique.",
-        "The pupil was not created by a SIECLE import: the transfer can't be automatic.",
-    ),
-    Reason.AMBIGUOUS_DESTINATION: (
-        "L'élève est présent dans plusieurs établissements d'accueil à la fois. Le transfert reprendra de lui-même "
-        "lorsqu'il n'en restera qu'un.",
-        "The pupil is present at several new schools at once. The transfer will go on by itself once only one is left.",
-    ),
-    Reason.IDENTITY_MISMATCH: (
-        "Le même INE désigne deux élèves dont l'identité diffère : rien n'a été transféré. Ouvrez un ticket "
-        "d'assistance.",
-        "The same INE names two pupils whose identities differ: nothing was transferred. Open a support ticket.",
-    ),
-    Reason.SETTLING: (
-        "Le transfert est prévu ; un délai laisse le temps de corriger un import.",
-        "The transfer is planned; a delay leaves time to correct an import.",
-    ),
-    Reason.IN_PROGRESS: ("Le transfert est en cours.", "The transfer is under way."),
-    Reason.COMPLETED: ("Les données ont été transférées.", "The records have been transferred."),
-    Reason.RETURNED: (
-        "L'élève est revenu dans l'établissement d'origine avant le transfert.",
-        "The pupil came back to the school of origin before the transfer.",
-    ),
-    Reason.UNDONE: (
-        "Le transfert a été annulé par l'assistance : les données sont revenues dans l'établissement d'origine.",
-        "Support has undone the transfer: the records are back at the school of origin.",
-    ),
-    Reason.CATALOGUE_INCOMPLETE: (
-        "Une mise à jour technique de CPro est nécessaire avant le transfert. L'exploitation est prévenue.",
-        "CPro needs a technical update before the transfer. Operations have been told.",
-    ),
-    Reason.SCHEMA_BEHIND: (
-        "La base d'un des établissements est en cours de mise à jour. Le transfert reprendra de lui-même.",
-        "The database of one of the schools is being updated. The transfer will go on by itself.",
-    ),
-    Reason.TENANT_UNAVAILABLE: (
-        "La base d'un des établissements est momentanément indisponible. Le transfert reprendra de lui-même.",
-        "The database of one of the schools is away for the moment. The transfer will go on by itself.",
-    ),
-    Reason.DIGEST_MISMATCH: (
-        "La vérification des données transférées a échoué : rien n'a été supprimé. L'assistance est prévenue.",
-        "The transferred records could not be verified: nothing was deleted. Support has been told.",
-    ),
-    Reason.ATTACHMENT_UNREADABLE: (
-        "Une pièce jointe ne peut pas être lue : rien n'a été transféré. L'assistance est prévenue.",
-        "An attachment can't be read: nothing was transferred. Support has been told.",
-    ),
-    Reason.LANDING_REFUSED: (
-        "La base de l'établissement d'accueil refuse les données : rien n'a été transféré. L'assistance est prévenue.",
-        "The database of the new school refuses the records: nothing was transferred. Support has been told.",
-    ),
-    Reason.INE_WITHDRAWN: (
-        "L'INE de l'élève a été corrigé dans l'établissement : le transfert suit désormais le nouvel INE.",
-        "The pupil's INE was corrected at the school: the transfer now follows the new one.",
-    ),
-    Reason.AUTHORISATION_AWAITING_SUPPORT: (
-        "L'autorisation est enregistrée ; le transfert attend l'assistance.",
-        "The authorisation is recorded; the transfer waits for support.",
-    ),
-    Reason.AUTHORISATION_REVOKED: ("L'autorisation a été retirée.", "The authorisation was revoked."),
-    Reason.AUTHORISATION_EXPIRED: ("L'autorisation a expiré.", "The authorisation has expired."),
-}
+def _of_facts(
+    decision: Decision, here: Known, origin: Known, enrolments: Sequence[Known], doors: Mapping[str, Door]
+) -> tuple[Reason, datetime]:
+    """What the facts say, and the time of the newest one among those that say it."""
+    by_hand_here = origin is not here and here.enrolment.source not in JOINED_SOURCES
+    if by_hand_here and isinstance(decision, Waiting) and decision.reason is Reason.NOT_ARRIVED:
+        return Reason.NOT_FROM_SIECLE, here.since  # the pupil is here, and only a file makes that an arrival
+    reason = Reason.IN_PROGRESS if isinstance(decision, Move) else decision.reason
+    return reason, max(time for time in _deciding(reason, origin, enrolments, doors) if time is not None)
 
 
-def sentence(reason: Reason, language: str) -> str:
-    """The sentence for a reason, in French or English."""
-    return SENTENCES[reason][1 if language == "en" else 0]
+def _deciding(
+    reason: Reason, origin: Known, enrolments: Sequence[Known], doors: Mapping[str, Door]
+) -> list[datetime | None]:
+    never = Door(open=False, since=None)
+    door = doors.get(origin.enrolment.uai, never).since
+    arrived = {other.uai for other in arrivals_elsewhere(origin.enrolment, [known.enrolment for known in enrolments])}
+    match reason:
+        case Reason.ORIGIN_NOT_OPTED_IN:
+            return [origin.since, door]
+        case Reason.AMBIGUOUS_DESTINATION:
+            second = sorted(known.since for known in enrolments if known.enrolment.uai in arrived)[1]
+            return [origin.since, door, second]
+        case Reason.NOT_ARRIVED | Reason.DESTINATION_NOT_OPTED_IN | Reason.IN_PROGRESS:
+            # Each school elsewhere counts: that none, or only one, has the pupil may be so since another let go.
+            elsewhere = [known.since for known in enrolments if known.enrolment.uai != origin.enrolment.uai]
+            return [origin.since, door, *elsewhere, *(doors.get(uai, never).since for uai in arrived)]
+    return [origin.since]
+
+
+def _nameable(uai: str, origin: Enrolment, arrivals: Sequence[Enrolment], opted_in: frozenset[str]) -> str | None:
+    """The other establishment: while the pupil is active at one other than the origin, and both have opted in."""
+    pair = [origin.uai, *(arrival.uai for arrival in arrivals)]
+    if len(pair) != 2 or not opted_in.issuperset(pair) or uai not in pair:
+        return None
+    return next(other for other in pair if other != uai)

@@ -28,9 +28,12 @@ class TransferState(StrEnum):
 IN_HAND = frozenset({TransferState.HOLDING, TransferState.COPYING, TransferState.LANDED})
 """A mover may have touched a database: only a mover ends it."""
 
+_ENDED = frozenset({TransferState.COMPLETED, TransferState.CANCELLED, TransferState.UNDONE})
+
 RETRIED_AFTER: dict[Reason, timedelta] = {
     # What mends itself, or what operations mend without telling us, is tried again; the rest waits for a fact.
-    Reason.TENANT_UNAVAILABLE: timedelta(seconds=30),
+    # A disk does not empty itself in seconds, and each try copies all files again. What is only away is postponed.
+    Reason.TENANT_UNAVAILABLE: timedelta(minutes=5),
     Reason.SCHEMA_BEHIND: timedelta(minutes=5),
     Reason.CATALOGUE_INCOMPLETE: timedelta(minutes=5),
     Reason.ORIGIN_NOT_OPTED_IN: timedelta(minutes=5),
@@ -77,10 +80,22 @@ class Transfer:
     """When both receipts were there."""
     completed_at: datetime | None
     records: int | None
+    reason_since: datetime | None = None
+    """Since when the reason has been the same, however often it was tried again."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TransferState(self.state))
         object.__setattr__(self, "reason", Reason(self.reason) if self.reason else None)
+
+    @property
+    def standing_since(self) -> datetime:
+        """Since when it has stood as it stands, for the reason that it has."""
+        return self.reason_since or self.state_changed_at
+
+    @property
+    def tried_again_at(self) -> datetime | None:
+        """When a mover looks at it again by itself; None: once a fact changes, or at once."""
+        return self.due_at if self.reason and self.state not in _ENDED else None
 
     @property
     def names_the_schools(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -9,13 +10,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 
 from cpro_contracts import problems
+from cpro_contracts.transfers import Reason
 from cpro_platform.auth import AdministratorOf
-from cpro_platform.errors import RefusedError
+from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor
 from cpro_platform.http.problem_responses import language_of
-from cpro_tenant_db.errors import TenantUnknownError
+from cpro_platform.logs import get_logger
+from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 from cpro_transfer.bootstrap import Service
-from cpro_transfer.domain.explanation import Direction, Explanation, explain
+from cpro_transfer.domain.explanation import Direction, Explanation, OwnPupil, explain, explain_unannounced
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.entrypoints import support_api
 from cpro_transfer.entrypoints.models import (
@@ -29,7 +32,9 @@ from cpro_transfer.entrypoints.models import (
     transfer_out,
     transferable_out,
 )
-from cpro_transfer.ports import Situation
+from cpro_transfer.ports import Receipt, Receipts, Situation
+
+_log = get_logger(__name__)
 
 router = APIRouter(
     prefix="/v1/establishments/{uai}", tags=["transfers"], responses=documented(problems.ESTABLISHMENT_UNKNOWN)
@@ -101,9 +106,16 @@ async def read_transfer(
     transfer = await service.queries.transfer_of(uai, transfer_id)
     if transfer is None:
         raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
-    (summary,) = await _in_words(service, uai, [transfer], language)
     receipts = await _receipts(service, uai, transfer)
-    return TransferWithReceipts(**summary.model_dump(), receipts=receipts)
+    missing = _missing(transfer, receipts)
+    if missing is not None:
+        transfer = replace(transfer, reason=Reason.LANDING_LOST)
+    (summary,) = await _in_words(service, uai, [transfer], language)
+    shown = ReceiptsOut(
+        outgoing=ReceiptOut.of(receipts.outgoing, own=uai == transfer.origin_uai) if receipts.outgoing else None,
+        incoming=ReceiptOut.of(receipts.incoming, own=uai == transfer.destination_uai) if receipts.incoming else None,
+    )
+    return TransferWithReceipts(**summary.model_dump(), receipts=shown, missing=missing)
 
 
 @router.get("/pupils/{pupil_id}/transfer-explanation", summary="Pourquoi les données d'un élève attendent",
@@ -112,13 +124,28 @@ async def explain_pupil(
     uai: UaiPath, pupil_id: UUID, service: Wired, language: Language, _: AdministratorOf
 ) -> ExplanationOut:
     situations = await service.queries.situations(uai, [pupil_id])
-    if pupil_id not in situations:
+    situation = situations.get(pupil_id)
+    own = await _own(service, uai, pupil_id, needed=situation is None)
+    if situation is not None and not (own and own.revision > situation.revision_at(uai)):
+        explanation, names = _explained(service, uai, situation), situation.names
+    elif own is not None:
+        explanation, names = explain_unannounced(own), {}
+    else:
         raise RefusedError(
-            problems.NOT_FOUND, "Cet élève n'est pas connu des transferts.", "This pupil is not known to transfers."
+            problems.NOT_FOUND, "Cet établissement n'a pas cet élève.", "This establishment has no such pupil."
         )
-    situation = situations[pupil_id]
-    explanation = _explained(service, uai, situation)
-    return explanation_out(pupil_id, explanation, names=situation.names, language=language)
+    return explanation_out(pupil_id, explanation, names=names, language=language)
+
+
+async def _own(service: Service, uai: str, pupil_id: UUID, *, needed: bool) -> OwnPupil | None:
+    """The pupil as the establishment has them: where it is away, what the join knows has to do, if anything."""
+    try:
+        with _known_establishment():
+            return await service.pupils.own(uai, pupil_id)
+    except (RetryableError, RefusedError):
+        if needed:
+            raise
+        return None
 
 
 @router.get("/transferable-pupils", summary="Liste des élèves transférables (non automatisable)")
@@ -161,7 +188,7 @@ def _explained(service: Service, uai: str, situation: Situation) -> Explanation:
         uai,
         situation.match_key,
         situation.enrolments,
-        situation.opted_in,
+        situation.doors,
         situation.transfers,
         now=service.clock.now(),
     )
@@ -176,14 +203,27 @@ async def _in_words(service: Service, uai: str, transfers: Sequence[Transfer], l
     return [transfer_out(uai, transfer, pupils=pupils, names=names, language=language) for transfer in transfers]
 
 
-async def _receipts(service: Service, uai: str, transfer: Transfer) -> ReceiptsOut:
-    outgoing = await service.pupils.receipt(transfer.origin_uai, transfer.id, "outgoing")
-    incoming = (
-        await service.pupils.receipt(transfer.destination_uai, transfer.id, "incoming")
-        if transfer.destination_uai
-        else None
-    )
-    return ReceiptsOut(
-        outgoing=ReceiptOut.of(outgoing, own=uai == transfer.origin_uai) if outgoing else None,
-        incoming=ReceiptOut.of(incoming, own=uai == transfer.destination_uai) if incoming else None,
-    )
+async def _receipts(service: Service, uai: str, transfer: Transfer) -> Receipts:
+    """Both receipts, as far as they are there and can be read: the other establishment may be away."""
+    sides = {"outgoing": transfer.origin_uai, "incoming": transfer.destination_uai}
+    found: dict[str, Receipt | None] = {}
+    unread = False
+    for direction, side in sides.items():
+        try:
+            found[direction] = await service.pupils.receipt(side, transfer.id, direction) if side else None
+        except (TenantUnavailableError, TenantUnknownError):
+            if side == uai:
+                raise
+            found[direction], unread = None, True
+    return Receipts(found["outgoing"], found["incoming"], unread=unread)
+
+
+def _missing(transfer: Transfer, receipts: Receipts) -> dict[str, int] | None:
+    """What the origin can prove to have sent, where the destination does not know of it any more."""
+    if receipts.outgoing is None or receipts.incoming is not None or receipts.unread:
+        return None
+    if transfer.state is TransferState.UNDONE:
+        return None
+    missing = {name: int(table["count"]) for name, table in receipts.outgoing.tables.items()}
+    _log.error("transfer.landing_lost", transfers=[str(transfer.id)], missing=missing)
+    return missing

@@ -1,6 +1,7 @@
-"""`cpro-transfer api | join | move | relay | migrate`: one command a process."""
+"""`cpro-transfer api | join | move | relay | sweep | migrate`: one command a process."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 
@@ -8,7 +9,9 @@ from cpro_platform import logs, tracing
 from cpro_platform.process import run_service, serve
 from cpro_transfer.bootstrap import NAME, Service, Work, prepare
 from cpro_transfer.config import Config
+from cpro_transfer.domain.sweeping import GOING, Fate, RecordFile
 from cpro_transfer.entrypoints.api import create
+from cpro_transfer.handlers.sweeping import Swept
 
 app = typer.Typer(help="Join departures and arrivals, and move the records.", no_args_is_help=True)
 
@@ -39,9 +42,42 @@ def relay() -> None:
 
 
 @app.command()
+def sweep(
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Print what would go, and change nothing.")] = False,
+    stay: Annotated[bool, typer.Option(help="Go on at every interval, with metrics, until stopped.")] = False,
+) -> None:
+    """Remove the files of records that nobody can want any more: once, unless told to stay.
+
+    Exit code 3: what could be read is swept, but an establishment's database could not be asked.
+    """
+    if stay and not dry_run:
+        _work(Work.SWEEP)
+        return
+    swept = asyncio.run(_sweep_once(_configured(), dry_run=dry_run))
+    typer.echo(_summary(swept, dry_run=dry_run))
+    if swept.files.get(Fate.UNREAD):
+        raise typer.Exit(3)
+
+
+@app.command()
 def migrate() -> None:
     """Create the database, the topics and the bucket where absent, and bring the schema to the newest."""
     asyncio.run(prepare(_configured()))
+
+
+async def _sweep_once(config: Config, *, dry_run: bool) -> Swept:
+    def tell(file: RecordFile, fate: Fate) -> None:
+        verb = "keep" if fate not in GOING else "would remove" if dry_run else "removed"
+        typer.echo(f"{verb} {fate} {file.size_bytes} {file.key}")
+
+    async with Service(config, work=Work.NOTHING) as service:
+        return await service.sweeper().sweep(dry_run=dry_run, tell=tell)
+
+
+def _summary(swept: Swept, *, dry_run: bool) -> str:
+    counted = ", ".join(f"{swept.files[fate]} {fate} ({swept.bytes[fate]} bytes)" for fate in sorted(swept.files))
+    return f"{'would remove' if dry_run else 'removed'} {swept.removed} files: {counted or 'the store is empty'}"
 
 
 def _work(work: Work) -> None:

@@ -8,7 +8,9 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.explanation import Condition, Direction, Explanation, sentence
+from cpro_transfer.domain.explanation import Condition, Direction, Explanation
+from cpro_transfer.domain.matching import JOINED_SOURCES
+from cpro_transfer.domain.sentences import Turn, next_step, sentence, turn
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.ports import FormerPupil, PupilName, Receipt
 
@@ -38,6 +40,9 @@ class EstablishmentOut(BaseModel):
     name: str | None = None
 
 
+_REASONS_OF_STATES = {TransferState.COMPLETED: Reason.COMPLETED, TransferState.UNDONE: Reason.UNDONE}
+
+
 class TransferOut(BaseModel):
     """Un transfert, vu de l'établissement qui le demande."""
 
@@ -46,6 +51,12 @@ class TransferOut(BaseModel):
     state: TransferState
     reason: Reason | None = Field(default=None, description="Code de la liste fermée des raisons")
     explanation: str | None = Field(default=None, description="La raison, en une phrase")
+    since: datetime = Field(description="Depuis quand il en est ainsi, quel que soit le nombre d'essais")
+    waits_for: Turn = Field(description="De qui, ou de quoi, dépend la suite")
+    next_step: str = Field(description="Ce qui changera la situation, en une phrase")
+    tried_again_at: datetime | None = Field(
+        default=None, description="Prochain essai automatique ; absent si seul un fait nouveau peut le déclencher"
+    )
     pupil: PupilOut
     other_establishment: EstablishmentOut | None = Field(
         default=None, description="Nommé seulement une fois le transfert prévu : les deux établissements l'ont activé"
@@ -71,12 +82,17 @@ def transfer_out(
     other = (transfer.destination_uai if outgoing else transfer.origin_uai) if transfer.names_the_schools else None
     pupil_id = transfer.origin_pupil_id if outgoing else transfer.destination_pupil_id
     assert pupil_id is not None
+    standing = transfer.reason or _REASONS_OF_STATES.get(transfer.state, Reason.IN_PROGRESS)
     return TransferOut(
         id=transfer.id,
         direction=Direction.OUTGOING if outgoing else Direction.INCOMING,
         state=transfer.state,
         reason=transfer.reason,
         explanation=sentence(transfer.reason, language) if transfer.reason else None,
+        since=transfer.standing_since,
+        waits_for=turn(standing),
+        next_step=next_step(standing, language),
+        tried_again_at=transfer.tried_again_at,
         pupil=PupilOut.of(pupil_id, pupils),
         other_establishment=EstablishmentOut(uai=other, name=names.get(other)) if other else None,
         planned_at=transfer.planned_at,
@@ -142,6 +158,11 @@ class TransferWithReceipts(TransferOut):
     """Un transfert avec ses reçus."""
 
     receipts: ReceiptsOut
+    missing: dict[str, int] | None = Field(
+        default=None,
+        description="Raison `landing_lost` : ce que l'établissement d'origine a envoyé et que celui d'accueil "
+        "n'a plus, en nombre d'enregistrements par nature",
+    )
 
 
 class ExplanationOut(BaseModel):
@@ -151,7 +172,10 @@ class ExplanationOut(BaseModel):
     direction: Direction = Field(description="Du point de vue de l'établissement : départ ou arrivée")
     code: Reason
     explanation: str
-    since: datetime | None
+    since: datetime = Field(description="La date du fait le plus récent dont dépend la réponse")
+    waits_for: Turn = Field(description="De qui, ou de quoi, dépend la suite")
+    next_step: str = Field(description="Ce qui changera la situation, en une phrase")
+    tried_again_at: datetime | None = Field(default=None, description="Prochain essai automatique")
     conditions: dict[Condition, bool]
     transfer_id: UUID | None = None
     other_establishment: EstablishmentOut | None = None
@@ -168,6 +192,9 @@ def explanation_out(
         code=explanation.reason,
         explanation=sentence(explanation.reason, language),
         since=explanation.since,
+        waits_for=turn(explanation.reason),
+        next_step=next_step(explanation.reason, language),
+        tried_again_at=explanation.transfer.tried_again_at if explanation.transfer else None,
         conditions=dict(explanation.conditions),
         transfer_id=explanation.transfer.id if explanation.transfer else None,
         other_establishment=EstablishmentOut(uai=other, name=names.get(other)) if other else None,
@@ -192,8 +219,10 @@ MANUAL_ONLY = frozenset({Reason.NO_INE, Reason.INE_NOT_TRUSTED, Reason.NOT_FROM_
 
 
 def transferable_out(pupil: FormerPupil, explanation: Explanation | None, language: str) -> TransferablePupilOut:
-    """A former pupil with what to expect. One whose departure has not reached the join yet is about to be known."""
-    reason = explanation.reason if explanation else Reason.IN_PROGRESS
+    """A former pupil with what to expect. Without an explanation the join has never heard of the pupil."""
+    by_hand = pupil.source not in JOINED_SOURCES
+    unheard_of = Reason.NOT_FROM_SIECLE if by_hand else Reason.NOT_YET_ANNOUNCED
+    reason = explanation.reason if explanation else unheard_of
     return TransferablePupilOut(
         pupil=PupilOut(id=pupil.pupil_id, family_name=pupil.family_name, first_name=pupil.first_name),
         birth_date=pupil.birth_date,

@@ -1,12 +1,18 @@
-"""What support and operations ask of all transfers: no pupil and no establishment is named here."""
+"""What support and operations ask of all transfers. No pupil is named here."""
 
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from cpro_contracts import problems
 from cpro_platform.auth import Principal, Role, any_of
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_tenant_db.directory import TenantState
+from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.bootstrap import Service
+from cpro_transfer.entrypoints.reconciliation_models import EstablishmentOut, ReconciliationIn, ReconciliationOut
 from cpro_transfer.entrypoints.statistics_models import StatisticsOut
 
 router = APIRouter(prefix="/v1/support", tags=["support"])
@@ -19,3 +25,42 @@ Hours = Annotated[int, Query(ge=1, le=24 * 7, description="Durée, en heures, su
 async def read_statistics(request: Request, _: SupportOrOperations, hours: Hours = 24) -> StatisticsOut:
     service: Service = request.app.state.service
     return StatisticsOut.of(await service.statistics.recent(timedelta(hours=hours)))
+
+
+@router.get("/establishments", summary="Les établissements qui ont une base de données, par UAI")
+async def list_establishments(
+    request: Request,
+    _: SupportOrOperations,
+    cursor: Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> Page[EstablishmentOut]:
+    service: Service = request.app.state.service
+    (after,) = decode_cursor(cursor, types=[str]) or ("",)
+    tenants = await service.directory.all_tenants()
+    found = [one.uai for one in tenants if one.state is not TenantState.CREATING and one.uai > str(after)]
+    page = found[:limit]
+    return Page(
+        items=[EstablishmentOut(uai=uai) for uai in page],
+        next_cursor=encode_cursor(page[-1]) if len(found) > limit else None,
+    )
+
+
+@router.post(
+    "/establishments/{uai}/reconciliation",
+    summary="Comparer la base d'un établissement avec celle des transferts, et réparer celle-ci",
+    responses=documented(problems.ESTABLISHMENT_UNKNOWN),
+)
+async def reconcile(
+    uai: UaiPath, asked: ReconciliationIn, request: Request, _: SupportOrOperations
+) -> ReconciliationOut:
+    """Sans danger : peut être redemandé, interrompu et reçu deux fois. Rien n'est retiré d'un établissement."""
+    service: Service = request.app.state.service
+    try:
+        found = await service.reconciler.reconcile(uai, dry_run=asked.dry_run)
+    except TenantUnknownError as unknown:
+        raise RefusedError(
+            problems.ESTABLISHMENT_UNKNOWN,
+            f"Aucun établissement {unknown.uai} n'utilise CPro.",
+            f"No establishment {unknown.uai} uses CPro.",
+        ) from unknown
+    return ReconciliationOut.of(found)

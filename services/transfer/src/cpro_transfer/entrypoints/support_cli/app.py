@@ -1,0 +1,20 @@
+"""`cpro-support`: one command a use. Further nouns (authorisations, replays, dead letters) are added here as modules.
+
+Exit codes, of every command: 0 all is well, 1 something is left for a person, 2 wrong usage, settings or rights,
+3 nothing is wrong that could be seen, and not everything could be seen.
+"""
+
+import typer
+
+from cpro_transfer.entrypoints.support_cli import reconciliations
+from cpro_transfer.entrypoints.support_cli.words import SPOKEN
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=SPOKEN.help)
+
+
+@app.callback()
+def main() -> None:
+    """Without this, a tool with one command would have no name for it."""
+
+
+app.command(name="reconcile", help=SPOKEN.help_reconcile)(reconciliations.reconcile)
