@@ -342,16 +342,17 @@ def extrapolate(all_figures: Sequence[Figures]) -> float:
     hours = last.seconds / last.pupils * FRANCE / 3600
     machines = math.ceil(hours / NIGHT_HOURS)
     print(f"\n{FRANCE / 1e6:.1f} million pupils, a quarter of them changing school: {hours:.1f} hours")
-    print(f"  This rests on {last.seconds / last.pupils * 1000:.2f} ms a pupil with {last.schools} schools, linear in")
-    print(f"  pupils, on this machine: {os.cpu_count()} cores, which servers, services and this script share.")
-    print(f"  For a night of {NIGHT_HOURS} hours: {machines} such machines, each with its share of schools and its own")
-    print("  servers; that pupils go from one share to another is not in this figure.")
+    each = last.seconds / last.pupils * 1000
+    print(f"  It rests on {each:.2f} ms a pupil with {last.schools} schools, taken as linear in pupils,")
+    print(f"  on this machine: {os.cpu_count()} cores, which servers, services and this script share.")
+    print(
+        f"  Machines like this for a night of {NIGHT_HOURS} hours: {machines}, each with its share of the schools and"
+    )
+    print("  servers of its own; that pupils go from one share to another is not in this figure.")
     for one, other in itertools.pairwise(all_figures):
         exponent = math.log(other.seconds / one.seconds) / math.log(other.pupils / one.pupils)
-        print(f"  From {one.schools} to {other.schools} schools the time grew as pupils to the power {exponent:.2f}.")
-    print(
-        "  More than 1 is what smaller batches cost: the more schools, the fewer pupils go from one to the same other."
-    )
+        print(f"  From {one.schools} to {other.schools} schools the time grew as pupils to the power {exponent:.2f};")
+        print("  where that is above 1, batches became smaller: fewer pupils go from one school to the same other.")
     return hours
 
 
