@@ -5,6 +5,8 @@ PYTHON := .venv/bin/python
 # Options for `make lock`: LOCK_OPTIONS=--upgrade takes the newest versions, else what is locked stays.
 LOCK_OPTIONS ?=
 SECONDS ?= 60
+# How many schools `make bench-rentree` takes, one run for each number.
+SCHOOLS ?= 10 20 40
 # How long `make faults` kills at random: so many processes at least, under so many moves at least.
 KILLS ?= 1500
 MOVES ?= 2000
@@ -13,10 +15,10 @@ COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no
 FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz bench-import bench-join model lint types imports schemas check lock clean
+.PHONY: help setup demo run test faults hostile fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
 
 setup: ## Install what is missing, the locked packages and the Kafka broker (quick when done)
 	@scripts/setup
@@ -49,6 +51,12 @@ bench-import: setup ## Measure the import: speed, memory, a school's wait, worke
 bench-join: setup ## Measure the join beside quixstreams and Kafka Streams (some ten minutes)
 	@scripts/join-peers
 	@$(PYTHON) benchmarks/join_speed.py
+
+bench-rentree: setup ## Measure the rentrée: all schools at once, up to the last transfer (SCHOOLS="10 20 40"; ten minutes)
+	@$(PYTHON) benchmarks/rentree.py $(SCHOOLS)
+
+bench-idle: setup ## Show that 500 establishments at rest cost no connection and no query (some minutes)
+	@$(PYTHON) benchmarks/idle.py
 
 model: ## Search the model of the move with spin: whole, then without each guard (some minutes)
 	@scripts/model

@@ -40,11 +40,19 @@ from cpro_platform.database import database_conninfo
 from cpro_siecle_import import handlers
 from cpro_siecle_import.bootstrap import Service, Work
 from cpro_siecle_import.config import Config
-from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode, State
+from cpro_siecle_import.domain.jobs import AT_REST, Job, State
 from cpro_siecle_import.entrypoints.api import create
 from cpro_siecle_import.ports import RosterWork
 from cpro_tenant_db import directory, provisioning
-from cpro_test_support.import_world import EXPORTED, YEAR, School, environment_of, new_school, prepared_config
+from cpro_test_support.import_world import (
+    EXPORTED,
+    YEAR,
+    School,
+    environment_of,
+    new_school,
+    prepared_config,
+    stored_upload,
+)
 from cpro_test_support.servers import Servers, start_servers
 from cpro_test_support.siecle_samples import generate_pupils, siecle_zip, write_siecle_xml
 from cpro_test_support.siecle_samples.records import RecordStyle
@@ -139,18 +147,6 @@ async def _answers(client: httpx.AsyncClient, port: int) -> bool:
         return False
 
 
-async def upload(service: Service, uai: str, path: Path) -> Job:
-    async def chunks() -> AsyncIterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                yield chunk
-
-    return await handlers.receive_upload(
-        uai, chunks(), mode=Mode.APPLY, force=True, by="benchmark", establishments=service.establishments,
-        jobs=service.jobs, uploads=service.uploads, clock=service.clock,
-    )  # fmt: skip
-
-
 async def speed(bench: Bench) -> None:
     for style in (RecordStyle.FULL, RecordStyle.LEAN):
         uai = await bench.new_tenant()
@@ -204,7 +200,7 @@ async def import_seconds(bench: Bench, uai: str, path: Path) -> float:
                 yield work
             committed.append(time.perf_counter())
 
-        job = await upload(service, uai, path)
+        job = await stored_upload(service, uai, path)
         service.rosters.open = watched  # type: ignore[method-assign, assignment]
         began = time.perf_counter()
         await handlers.run_import(
@@ -237,7 +233,7 @@ async def memory(bench: Bench) -> None:
         path = bench.export(uai, pupils)
         async with Service(bench.config, work=Work.RELAY) as service:
             with bench.workers(1) as (worker,):
-                job = await upload(service, uai, path)
+                job = await stored_upload(service, uai, path)
                 await at_rest(service, uai, job.id)
                 peaks[pupils] = peak_megabytes(worker.pid)
         path.unlink()
@@ -317,7 +313,7 @@ async def uploaded_zip(bench: Bench, service: Service, uai: str, seed: int) -> J
     path = bench.folder / f"{uai}.zip"
     pupils = generate_pupils(PUPILS_OF_EACH, seed, school_year=YEAR)
     path.write_bytes(siecle_zip(uai, pupils, exported_at=EXPORTED, school_year=YEAR, style=RecordStyle.FULL))
-    job = await upload(service, uai, path)
+    job = await stored_upload(service, uai, path)
     path.unlink()
     return job
 

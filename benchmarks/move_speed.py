@@ -34,6 +34,7 @@ from cpro_platform import logs, outbox
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import TelemetrySettings
 from cpro_platform.process import let_modules_be
+from cpro_test_support.bulk_records import seed_rows
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import SECRET, School
 from cpro_test_support.servers import start_servers
@@ -58,27 +59,12 @@ ROWS_OF_A_PUPIL = {
 }
 ROWS = sum(ROWS_OF_A_PUPIL.values())
 BORN = date(2009, 4, 12)
-_CONTENT = "jsonb_build_object('compétence', md5(random()::text), 'observations', repeat(md5(random()::text), 4))"
 
 _SEED_PUPILS = """
 INSERT INTO pupil (id, ine, ine_status, family_name, first_name, birth_date, source, match_key, active, last_import_id)
 SELECT id, ine, 'trusted', 'MARTIN', 'Camille', %(born)s, 'siecle', match_key, %(active)s, gen_random_uuid()
 FROM unnest(%(ids)s::uuid[], %(ines)s::text[], %(keys)s::text[]) AS given (id, ine, match_key)
 """
-_OF_EACH = "FROM unnest(%(ids)s::uuid[]) AS p (id), generate_series(1, %(number)s)"
-_SEED_RECORDS = {
-    "report": "INSERT INTO report (pupil_id, title, period, content)"
-    f" SELECT p.id, 'Bilan', 'T1', {_CONTENT} {_OF_EACH}",
-    "activity_sheet": "INSERT INTO activity_sheet (pupil_id, title, activity_date, duration_hours, content)"
-    f" SELECT p.id, 'Fiche', DATE '2026-03-02', 3.5, {_CONTENT} {_OF_EACH}",
-    "assessment": "INSERT INTO assessment (pupil_id, skill_code, level, score, comment)"
-    f" SELECT p.id, 'C1.2', 3, random() * 20, md5(random()::text) {_OF_EACH}",
-    "professional_passport": "INSERT INTO professional_passport (pupil_id, diploma_code, statement)"
-    f" SELECT p.id, '40031202', md5(random()::text) {_OF_EACH}",
-    "passport_entry": "INSERT INTO passport_entry (passport_id, position, kind, content)"
-    f" SELECT pp.id, n, 'compétence', {_CONTENT} FROM professional_passport pp, generate_series(1, %(number)s) AS n"
-    " WHERE pp.pupil_id = ANY (%(ids)s)",
-}
 
 
 @dataclass
@@ -129,8 +115,7 @@ async def a_pair(world: TransferWorld, pupils: int, *, same_ids: bool = False) -
             given = {"ids": list(ids), "ines": ines, "keys": list(pair.keys), "born": BORN, "active": active}
             await tx.execute(_SEED_PUPILS, given)
             if school is origin:
-                for table, number in ROWS_OF_A_PUPIL.items():
-                    await tx.execute(_SEED_RECORDS[table], {"ids": list(ids), "number": number})
+                await seed_rows(tx, ids, ROWS_OF_A_PUPIL)
     for school in (origin, destination):
         async with world.schools.tenants.connection(school.uai) as connection:
             await connection.execute("VACUUM ANALYZE")
@@ -330,9 +315,8 @@ class Arrivals:
             ine = new_ine()
             leaver = await origin.has(ine, records=Amounts(attachments=FILES_OF_A_PUPIL))
             async with self.world.schools.tenants.begin(origin.uai) as tx:
-                for table, number in ROWS_OF_A_PUPIL.items():
-                    if table != "passport_entry":
-                        await tx.execute(_SEED_RECORDS[table], {"ids": [leaver], "number": number})
+                rows = {table: number for table, number in ROWS_OF_A_PUPIL.items() if table != "passport_entry"}
+                await seed_rows(tx, [leaver], rows)
             await origin.loses(leaver)
             self.waiting.append((destination, ine))
 

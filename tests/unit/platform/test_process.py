@@ -41,3 +41,24 @@ async def test_stopping_waits_until_each_task_has_put_its_things_in_order() -> N
     await background.stop()
 
     assert steps == ["in order"]
+
+
+async def test_a_task_that_has_missed_the_first_word_to_stop_is_told_again() -> None:
+    background = Background(Readiness(), told_again_seconds=0.01)
+    running, told = asyncio.Event(), list[str]()
+
+    async def misses_the_first() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("missed")
+        await asyncio.Event().wait()
+
+    background.start("mover", misses_the_first)
+    await running.wait()
+
+    async with asyncio.timeout(5):
+        await background.stop()
+
+    assert told == ["missed"]

@@ -216,25 +216,19 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
     )
 
 
-class ServiceProcesses:
-    """The two processes. They end with the one that started them, however that ends."""
+class ReadyProcesses:
+    """Processes that say on a port each when they are ready.
 
-    def __init__(self, installation: Installation, folder: Path, *, port: int | None = None) -> None:
-        drawn, work_port = free_ports(2)
-        self.port = port or drawn
-        self._processes = {
-            self.port: _process(installation, Part.API, self.port, folder),
-            work_port: _process(installation, Part.WORK, work_port, folder),
-        }
+    They end with the one that started them, however that ends.
+    """
 
-    @property
-    def url(self) -> str:
-        """Where the API answers."""
-        return f"http://{LOCALHOST}:{self.port}"
+    def __init__(self, by_port: Mapping[int, ServerProcess], *, start_seconds: float = _START_SECONDS) -> None:
+        self._processes = by_port
+        self._start_seconds = start_seconds
 
     @property
     def running(self) -> bool:
-        """Whether both are there."""
+        """Whether all are there."""
         return all(process.running for process in self._processes.values())
 
     @property
@@ -245,7 +239,7 @@ class ServiceProcesses:
     async def __aenter__(self) -> Self:
         starting = asyncio.gather(
             *(
-                asyncio.to_thread(process.start, _ready_on(port), within_seconds=_START_SECONDS)
+                asyncio.to_thread(process.start, _ready_on(port), within_seconds=self._start_seconds)
                 for port, process in self._processes.items()
             ),
             return_exceptions=True,
@@ -269,6 +263,25 @@ class ServiceProcesses:
 
     async def _stop(self) -> None:
         await asyncio.gather(*(asyncio.to_thread(process.stop) for process in self._processes.values()))
+
+
+class ServiceProcesses(ReadyProcesses):
+    """The two processes."""
+
+    def __init__(self, installation: Installation, folder: Path, *, port: int | None = None) -> None:
+        drawn, work_port = free_ports(2)
+        self.port = port or drawn
+        super().__init__(
+            {
+                self.port: _process(installation, Part.API, self.port, folder),
+                work_port: _process(installation, Part.WORK, work_port, folder),
+            }
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://{LOCALHOST}:{self.port}"
 
 
 def _process(installation: Installation, part: Part, port: int, folder: Path) -> ServerProcess:

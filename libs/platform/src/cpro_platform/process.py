@@ -29,8 +29,9 @@ class BackgroundDiedError(Exception):
 class Background:
     """Tasks that run as long as the service does. One that dies makes the service not ready, and is logged."""
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, readiness: Readiness, *, told_again_seconds: float = 5.0) -> None:
         self._readiness = readiness
+        self._told_again_seconds = told_again_seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._died = asyncio.Event()
 
@@ -48,10 +49,16 @@ class Background:
         raise BackgroundDiedError
 
     async def stop(self) -> None:
-        """Cancel the tasks and wait until they have finished or rolled back what they were doing."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel the tasks and wait until they have finished or rolled back what they were doing.
+
+        One that goes on is told again: before Python 3.12 `asyncio.wait_for`, with which the connection pool waits,
+        forgets a cancellation that comes just when the wait is over.
+        """
+        going_on = self._tasks
+        while going_on:
+            for task in going_on:
+                task.cancel()
+            _, going_on = await asyncio.wait(going_on, timeout=self._told_again_seconds)
         self._tasks.clear()
 
     async def _watched(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,9 +30,11 @@ from cpro_platform.config import (
     TenantSettings,
 )
 from cpro_platform.database import database_conninfo
-from cpro_siecle_import.bootstrap import prepare
+from cpro_siecle_import import handlers
+from cpro_siecle_import.bootstrap import Service, prepare
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.export import school_year_of
+from cpro_siecle_import.domain.jobs import Job, Mode
 from cpro_tenant_db import directory, provisioning
 from cpro_test_support.import_group import partition_of
 from cpro_test_support.servers import Servers
@@ -226,6 +229,20 @@ def environment_of(config: Config) -> dict[str, str]:
         "MAX_ATTEMPTS": str(config.max_attempts),
     }
     return {f"CPRO_SIECLE_IMPORT_{name}": value for name, value in values.items()}
+
+
+async def stored_upload(service: Service, uai: str, path: Path) -> Job:
+    """A file as the upload handler leaves it: in the store, with its job in line. The request leaves with the relay."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return await handlers.receive_upload(
+        uai, chunks(), mode=Mode.APPLY, force=True, by="benchmark", establishments=service.establishments,
+        jobs=service.jobs, uploads=service.uploads, clock=service.clock,
+    )  # fmt: skip
 
 
 async def pupil_events(servers: Servers, uai: str, number: int) -> list[PupilEvent]:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
+from pydantic_settings import BaseSettings
 
 from cpro_contracts.envelope import Envelope
 from cpro_contracts.identifiers import uai_key
@@ -176,8 +177,8 @@ class Process:
         return status
 
 
-def environment_of(config: Config) -> dict[str, str]:
-    """The environment variables that make this configuration."""
+def environment_of(config: BaseSettings) -> dict[str, str]:
+    """The environment variables that make this configuration, of whichever service."""
     found: dict[str, str] = {}
 
     def spread(prefix: str, values: dict[str, Any]) -> None:
@@ -187,7 +188,7 @@ def environment_of(config: Config) -> dict[str, str]:
             elif value is not None:
                 found[f"{prefix}{name.upper()}"] = _plain(value)
 
-    spread("CPRO_TRANSFER_", config.model_dump())
+    spread(config.model_config.get("env_prefix", ""), config.model_dump())
     return found
 
 

@@ -20,11 +20,19 @@ class DueTransfers:
 
     async def wait(self) -> None:
         """Until it rings, `poll_seconds` at most."""
+        # Not `wait_for`: before Python 3.12 it forgets a cancellation that comes while the bell rings, and a mover that
+        # was told to stop would go on for ever.
         async with self._bell:
             try:
-                await asyncio.wait_for(self._bell.wait(), timeout=self._poll_seconds)
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._bell.wait()
             except TimeoutError:
                 return
+
+    async def ring(self) -> None:
+        """Wake everybody who waits."""
+        async with self._bell:
+            self._bell.notify_all()
 
     async def listen(self) -> None:
         """Ring at every notification until cancelled. While the database is away the movers poll."""
@@ -35,8 +43,7 @@ class DueTransfers:
                     await session.execute(f"LISTEN {DUE_CHANNEL}")
                     delays = backoff(longest_seconds=10)
                     async for _ in session.notifies():
-                        async with self._bell:
-                            self._bell.notify_all()
+                        await self.ring()
             except Exception as error:
                 if not is_transient(error):
                     raise
