@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from cpro_contracts.transfers import Reason
@@ -19,6 +20,7 @@ from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import Projection
 from cpro_transfer.adapters.tenant_records import TenantRecords
+from cpro_transfer.bootstrap import NAME
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.errors import LandingRefusedError, SupersededError
 from cpro_transfer.handlers.moving import Mover
@@ -156,6 +158,25 @@ async def test_the_lease_of_a_batch_lasts_though_some_of_it_has_ended(world: Tra
     assert after["lease_until"] > before["lease_until"]
     assert after["due_at"] == after["lease_until"]
     assert (held["state"], held["lease_until"], held["due_at"]) == ("held", None, None)
+
+
+async def test_the_session_of_a_mover_that_sleeps_where_no_timer_runs_is_ended_by_who_meets_it(
+    world: TransferWorld,
+) -> None:
+    """The driver ends a pipeline with a Flush, which disarms the server's timer for idle transactions."""
+    origin, destination, leaver = await _called_for(world)
+    conninfo = (await world.schools.conninfos())[origin.uai]
+    async with await psycopg.AsyncConnection.connect(conninfo, application_name=NAME) as sleeper:
+        async with sleeper.pipeline():
+            await sleeper.execute("SET LOCAL idle_in_transaction_session_timeout = '500ms'")
+            await sleeper.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))
+
+        async with world.service(idle_in_transaction_seconds=0.5):
+            await world.ends("completed")
+
+        with pytest.raises(psycopg.OperationalError):
+            await sleeper.execute("SELECT 1")
+    assert set((await world.schools.verify()).places.values()) == {destination.uai}
 
 
 async def test_a_landing_that_was_under_way_when_it_was_fenced_is_refused(world: TransferWorld) -> None:

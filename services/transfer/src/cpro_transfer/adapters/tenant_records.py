@@ -113,11 +113,13 @@ FROM unnest(%(pupils)s::uuid[], %(destinations)s::text[]) AS mine (pupil_id, uai
 READ_WRITE = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 READ_ONLY_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _VERSION = "SELECT version_num FROM public.alembic_version"
-# Time-outs of the server don't reach a session that waits for its client in the middle of a COPY.
+# Sessions of ours whose mover has slept for longer than a transaction may be idle. The server's own timer ends most,
+# but not one that sleeps in a COPY, or between two exchanges of a pipeline: the Flush after it disarms the timer.
 _END_SLEEPERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-    AND application_name = current_setting('application_name') AND state = 'active' AND query LIKE 'COPY %%'
+    AND application_name = current_setting('application_name')
+    AND (state LIKE 'idle in transaction%%' OR state = 'active' AND query LIKE 'COPY %%')
     AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - make_interval(secs => %s / 1000.0)
 """
 _PREFLIGHT = ((_VERSION, None), (catalogue.LINKS, None), (catalogue.GUARDED, None))
@@ -243,21 +245,7 @@ class TenantRecords:
     async def land(
         self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
     ) -> Mapping[UUID, Landed]:
-        """Copy the rows, verify them at the destination and commit them there with their receipts. By transfer.
-
-        The rows that a mover was copying when it fell asleep are in its successor's way, by their primary keys. Asleep
-        for as long as may be idle in a transaction, its session is ended; what it has written goes with it.
-        """
-        try:
-            return await self._land(origin_uai, destination_uai, claims, claim_id)
-        except psycopg.errors.LockNotAvailable:
-            async with self._transaction(destination_uai) as tx:
-                await tx.execute(_END_SLEEPERS, (int(self._idle_ms),))
-            raise
-
-    async def _land(
-        self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
-    ) -> Mapping[UUID, Landed]:
+        """Copy the rows, verify them at the destination and commit them there with their receipts. By transfer."""
         ours = _arguments(claims)
         async with (
             self._transaction(origin_uai, claim_id, READ_ONLY_SNAPSHOT) as origin,
@@ -350,6 +338,11 @@ class TenantRecords:
                 yield tx
         except TenantUnknownError as unknown:
             raise TenantInTroubleError(f"{unknown.uai} is not in the directory") from unknown
+        except psycopg.errors.LockNotAvailable:
+            # By rows or by primary keys a mover that sleeps is in our way. What it has written goes with its session.
+            async with self._tenants.begin(uai) as tx:
+                await tx.execute(_END_SLEEPERS, (int(self._idle_ms),))
+            raise
         except psycopg.errors.DiskFull as full:
             raise TenantInTroubleError(f"the disk of {uai} is full") from full
         except psycopg.Error as error:
