@@ -15,6 +15,7 @@ from cpro_test_support.faults.processes import Zygote
 from cpro_test_support.transfers import environment_of
 
 POINTS = (
+    "move.claiming",
     "move.claimed",
     "move.prepared",
     "move.holding",
@@ -26,6 +27,7 @@ POINTS = (
     "move.finishing",
     "move.finished",
     "move.tidied",
+    "move.completing",
     "move.completed",
 )
 NEEDED = (Dependency.ORIGIN, Dependency.DESTINATION, Dependency.SERVICE_DATABASE, Dependency.STORE)

@@ -24,6 +24,7 @@ from cpro_test_support.transfers import environment_of, eventually
 from cpro_transfer.bootstrap import NAME
 
 BEFORE_THE_LANDING = (
+    "move.claiming",
     "move.claimed",
     "move.prepared",
     "move.holding",
@@ -32,8 +33,15 @@ BEFORE_THE_LANDING = (
     "move.copied",
     "move.landing",
 )
-FROM_THE_LANDING_ON = ("move.landed", "move.finishing", "move.finished", "move.tidied", "move.completed")
-IN_EVERY_RUN = {"move.copied", "move.finished"}
+FROM_THE_LANDING_ON = (
+    "move.landed",
+    "move.finishing",
+    "move.finished",
+    "move.tidied",
+    "move.completing",
+    "move.completed",
+)
+IN_EVERY_RUN = {"move.claiming", "move.copied", "move.finished"}
 SHORT = {
     "concurrent_batches": 1,
     "lease_seconds": 1.0,

@@ -11,6 +11,7 @@ from cpro_test_support.records import Amounts
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 
 AT_THE_ORIGIN = {
+    "move.claiming": "the claim is not committed",
     "move.claimed": "planned is all that happened",
     "move.prepared": "the fence is up",
     "move.holding": "the hold is not committed",
@@ -26,6 +27,7 @@ AT_BOTH = {
 AT_THE_DESTINATION = {
     "move.finished": "the origin has committed",
     "move.tidied": "old objects are gone",
+    "move.completing": "the end is not committed",
     "move.completed": "the transfer database has committed",
 }
 PUPILS = 3

@@ -15,11 +15,18 @@ Connection = AsyncConnection[tuple[Any, ...]]
 class Database:
     """A bounded pool of connections to one database.
 
-    A transaction commits when its block is left and rolls back when the block raises; nobody else commits.
+    A transaction commits when its block is left and rolls back when the block raises; nobody else commits. With
+    `idle_in_transaction_seconds` the server ends one whose process sleeps for longer, for its locks are in others' way.
     """
 
     def __init__(
-        self, conninfo: str, *, name: str, max_connections: int = 10, connect_timeout_seconds: float = 10
+        self,
+        conninfo: str,
+        *,
+        name: str,
+        max_connections: int = 10,
+        connect_timeout_seconds: float = 10,
+        idle_in_transaction_seconds: float | None = None,
     ) -> None:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
@@ -29,6 +36,10 @@ class Database:
             open=False,
             name=name,
             kwargs={"application_name": name},
+        )
+        # In each transaction, not in the session: behind PgBouncer another one may get it.
+        self._prologue = idle_in_transaction_seconds and (
+            f"SET LOCAL idle_in_transaction_session_timeout = {int(idle_in_transaction_seconds * 1000)}"
         )
         self.conninfo = conninfo
         self.name = name
@@ -45,6 +56,8 @@ class Database:
     async def begin(self) -> AsyncIterator[Connection]:
         """A transaction: committed on leaving the block, rolled back if it raises."""
         async with self._pool.connection() as connection, connection.transaction():
+            if self._prologue:
+                await connection.execute(self._prologue)
             yield connection
 
     @asynccontextmanager

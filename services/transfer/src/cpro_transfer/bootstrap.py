@@ -54,6 +54,8 @@ from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-transfer"
+_LONGEST_PUBLICATION = 60.0
+"""Seconds. What sleeps for longer while it publishes keeps no other relay waiting."""
 _TOPICS = (topics.PUPIL, topics.ESTABLISHMENT, topics.TRANSFER)
 
 
@@ -89,7 +91,16 @@ class Service:
 
     def _build(self) -> None:
         config = self.config
-        self._database = Database(config.database.conninfo, name=NAME, max_connections=config.database.max_connections)
+        self._database = Database(
+            config.database.conninfo,
+            name=NAME,
+            max_connections=config.database.max_connections,
+            idle_in_transaction_seconds=config.idle_in_transaction_seconds,
+        )
+        # A relay is idle in its transaction while it waits for Kafka.
+        self._outbox_database = Database(
+            config.database.conninfo, name=NAME, max_connections=2, idle_in_transaction_seconds=_LONGEST_PUBLICATION
+        )
         self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
@@ -121,7 +132,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for database in (self._database, self._directory_database):
+            for database in (self._database, self._outbox_database, self._directory_database):
                 await database.open()
                 opening.push_async_callback(database.close)
             opening.push_async_callback(self._store.close)
@@ -176,7 +187,7 @@ class Service:
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
-            self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
+            self.background.start("relay", Relay(self._outbox_database, self._publisher, self.readiness).run)
             self.background.start("statistics", self._gauges.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
         if Work.JOIN in self._work:

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 
 from cpro_contracts.transfers import Reason, TransferCompleted
-from cpro_platform import outbox
+from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_transfer.adapters.projection import SOURCE, Projection, event_of
@@ -124,7 +124,10 @@ class PostgresLedger:
         arguments = {"limit": limit, "worker": self._worker, "lease": self._lease}
         async with self._database.begin() as tx, tx.cursor(row_factory=class_row(Claim)) as cursor:
             await cursor.execute(_CLAIM, arguments)
-            return await cursor.fetchall()
+            claims = await cursor.fetchall()
+            if claims:
+                crash_points.reach("move.claiming")
+            return claims
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """Make the leases last of those that are still ours. What has ended, or was given back, has none."""
@@ -155,6 +158,7 @@ class PostgresLedger:
             open_ended = await tx.execute(_TO_DERIVE, {"match_keys": [row["match_key"] for row in rows]})
             events_after = await self._projection.derive(tx, [row[0] for row in await open_ended.fetchall()])
             await outbox.add(tx, [*events, *events_after], source=SOURCE, clock=self._clock)
+            crash_points.reach("move.completing")
 
     async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
         """Set the claims aside for this reason, until a fact changes or the reason's time to try again has come."""
