@@ -33,8 +33,10 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.dead_letters import PostgresLetters
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
+from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -47,6 +49,7 @@ from cpro_transfer.adapters.tenant_truth import TenantDatabases
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
+from cpro_transfer.handlers.dead_letters import LetterDesk
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
@@ -111,6 +114,8 @@ class Service:
             PostgresKnownFacts(self._database, self._projection, self.clock),
             TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
         )
+        self.letters = PostgresLetters(self._database, self.clock)
+        self.letter_desk = LetterDesk(self.letters, SourceTopics(config.kafka.bootstrap_servers, self._publisher))
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -179,6 +184,8 @@ class Service:
             self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
             self.background.start("statistics", self._gauges.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
+            letter_reader = LetterReader(self.config.kafka.bootstrap_servers, self.letters, self.clock)
+            self.background.start("dead-letters", letter_reader.run)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:
@@ -239,7 +246,8 @@ async def prepare(config: Config) -> None:
     """
     await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
     await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
-    wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
+    # The dead letters of all services are read here.
+    wanted = [topic for topic in topics.ALL if topic.name in _TOPICS or topic.name.endswith(".dlq")]
     await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)
     store = ObjectStore(config.object_store)
     try:
