@@ -68,6 +68,8 @@ class TenantSettings(_Piece):
     clusters: dict[str, SecretStr]
     max_open_connections: int = Field(default=50, gt=0)
     idle_seconds: float = Field(default=30.0, gt=0)
+    event_log_days: int = Field(default=400, gt=0)
+    """How long published events are kept, in the establishments' databases and in the service's own."""
 
     @property
     def directory_conninfo(self) -> str:

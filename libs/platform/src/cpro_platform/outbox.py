@@ -41,6 +41,8 @@ _POLL_SECONDS = 5.0
 
 COLUMNS = "topic, key, type, source, subject, occurred_at, payload, traceparent"
 """What a statement that writes many events at once fills in; the id and the position are the table's."""
+MESSAGE_COLUMNS = "position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent"
+"""What `message_of` makes a message of."""
 # One statement for all: the join writes hundreds of events in a transaction.
 _INSERT = f"""
 INSERT INTO outbox ({COLUMNS})
@@ -50,10 +52,10 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) WITH ORD
 ORDER BY number
 """  # noqa: S608 - the columns are those above
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
-_PENDING = """
-SELECT position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent
+_PENDING = f"""
+SELECT {MESSAGE_COLUMNS}
 FROM outbox WHERE published_at IS NULL AND position > %s ORDER BY position LIMIT %s FOR UPDATE
-"""
+"""  # noqa: S608 - the columns are those above
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
 
 Begin = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -92,7 +94,7 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
             # From where the last batch ended: the index still holds the entries of all that was marked before.
             rows = await (await tx.execute(_PENDING, (last, _BATCH_ROWS))).fetchall()
             if rows:
-                await publisher.publish([_message(row) for row in rows])
+                await publisher.publish([message_of(row) for row in rows])
                 crash_points.reach("outbox.published")
                 await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
         if not rows and not last:
@@ -102,7 +104,8 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
         last = rows[-1][0] if rows else 0
 
 
-def _message(row: tuple[object, ...]) -> OutgoingMessage:
+def message_of(row: tuple[object, ...]) -> OutgoingMessage:
+    """The message of a row of `MESSAGE_COLUMNS`: the same bytes under the same id, however often it is published."""
     _, event_id, topic, key, event_type, source, subject, occurred_at, payload, traceparent = row
     headers = [
         ("ce_specversion", SPEC_VERSION),

@@ -30,10 +30,12 @@ from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
-from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters.dead_letters import PostgresLetters
+from cpro_transfer.adapters.event_logs import TenantEventLogs
+from cpro_transfer.adapters.event_replays import PostgresReplays
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
@@ -53,6 +55,7 @@ from cpro_transfer.handlers.dead_letters import LetterDesk
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
+from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -116,6 +119,14 @@ class Service:
         )
         self.letters = PostgresLetters(self._database, self.clock)
         self.letter_desk = LetterDesk(self.letters, SourceTopics(config.kafka.bootstrap_servers, self._publisher))
+        self.event_replays = PostgresReplays(self._database)
+        self.replay_desk = ReplayDesk(
+            self.event_replays,
+            self.clock,
+            self._uais_in_use,
+            longest=timedelta(days=config.tenants.event_log_days),
+            highest_rate=config.replay_events_per_second,
+        )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -164,6 +175,18 @@ class Service:
             renew_seconds=self.config.lease_seconds / 3,
         )
 
+    def event_replayer(self) -> EventReplayer:
+        """Carries out replays of event logs: any number may work side by side."""
+        return EventReplayer(
+            self.event_replays,
+            TenantEventLogs(self._tenants, self._publisher),
+            poll_seconds=self.config.replay_poll_seconds,
+        )
+
+    async def _uais_in_use(self) -> list[str]:
+        tenants = await self.directory.all_tenants()
+        return [tenant.uai for tenant in tenants if tenant.state is not TenantState.CREATING]
+
     def sweeper(self) -> Sweeper:
         """A sweeper of the store."""
         config = self.config
@@ -186,6 +209,7 @@ class Service:
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
             letter_reader = LetterReader(self.config.kafka.bootstrap_servers, self.letters, self.clock)
             self.background.start("dead-letters", letter_reader.run)
+            self.background.start("event-replays", self.event_replayer().run)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:
