@@ -1,10 +1,5 @@
 """`cpro-support dead-letters`, as support runs it: a process of its own, over HTTP, with a token."""
 
-import asyncio
-import json
-import os
-import sys
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -12,34 +7,9 @@ from cpro_contracts import topics
 from cpro_test_support.letters import TICKET, Desk, an_arrival, desk_of, message_of, new_cause, set_aside
 from cpro_test_support.reconciling import answering, row_versions
 from cpro_test_support.servers import Servers
+from cpro_test_support.support_tool import cpro_support
 from cpro_test_support.transfers import TransferWorld
 from cpro_transfer.bootstrap import Work
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a run of the tool came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it said to a program."""
-        return json.loads(self.out)
-
-
-async def cpro_support(servers: Servers, url: str, *arguments: str, language: str = "C") -> Ran:
-    """Run the tool."""
-    token = servers.tokens.token("tests", ["support"])
-    settings = {"CPRO_SUPPORT_URL": url, "CPRO_SUPPORT_TOKEN": token, "LC_ALL": language, "COLUMNS": "240"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from cpro_transfer.entrypoints.support_cli.app import app; app()", *arguments,
-        env=os.environ | settings, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 async def known_letters(desk: Desk, world: TransferWorld, number: int) -> tuple[type[Exception], list[dict[str, Any]]]:
