@@ -1,11 +1,13 @@
 """The transactional outbox: an event is written with the change it tells of, and published afterwards.
 
-Rows are kept once published: a tenant's outbox is also its event log, from which events can be replayed.
+Rows are kept once published, for a while: a tenant's outbox is also its event log, from which events can be replayed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 
 import structlog
 
@@ -56,6 +58,14 @@ _PENDING = f"""
 SELECT {MESSAGE_COLUMNS}
 FROM outbox WHERE published_at IS NULL AND position > %s ORDER BY position LIMIT %s FOR UPDATE
 """  # noqa: S608 - the columns are those above
+KEPT = timedelta(days=400)
+"""As long as the topics keep them, unless a setting says otherwise."""
+# The oldest are in front by position, give or take those that waited: so no index and no look at the rest are needed.
+_FORGET = """
+DELETE FROM outbox WHERE published_at < clock_timestamp() - %s AND position = ANY (ARRAY(
+    SELECT position FROM outbox ORDER BY position LIMIT %s))
+"""
+_FORGET_EVERY_SECONDS = 3600.0
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
 
 Begin = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -104,6 +114,20 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
         last = rows[-1][0] if rows else 0
 
 
+async def forget(begin: Begin, kept: timedelta) -> int:
+    """Delete what was published longer ago than it is kept. Returns how many. What was never published stays.
+
+    Cheap enough to be called whenever an outbox is written to, so that nobody has to go round and look.
+    """
+    total = 0
+    while True:
+        async with begin() as tx:
+            gone = (await tx.execute(_FORGET, (kept, _BATCH_ROWS))).rowcount
+        total += gone
+        if gone < _BATCH_ROWS:
+            return total
+
+
 def message_of(row: tuple[object, ...]) -> OutgoingMessage:
     """The message of a row of `MESSAGE_COLUMNS`: the same bytes under the same id, however often it is published."""
     _, event_id, topic, key, event_type, source, subject, occurred_at, payload, traceparent = row
@@ -128,9 +152,18 @@ class Relay:
     Any number may run: they take turns on the rows.
     """
 
-    def __init__(self, database: Database, publisher: EventPublisher, readiness: Readiness | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: EventPublisher,
+        readiness: Readiness | None = None,
+        *,
+        kept: timedelta = KEPT,
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._kept = kept
+        self._forget_at = time.monotonic()
         self._readiness = readiness or Readiness()
         self._log = structlog.get_logger()
 
@@ -143,6 +176,7 @@ class Relay:
                     await session.execute(f"LISTEN {_CHANNEL}")
                     async for _ in _wake_ups(session):
                         await publish_pending(self._database.begin, self._publisher)
+                        await self._forget_now_and_then()
                         self._readiness.ready("relay")
                         delays = backoff(longest_seconds=10)
             except Exception as error:
@@ -151,6 +185,12 @@ class Relay:
                 self._readiness.not_ready("relay", type(error).__name__)
                 self._log.warning("outbox.waiting", database=self._database.name, error=type(error).__name__)
                 await asyncio.sleep(next(delays))
+
+    async def _forget_now_and_then(self) -> None:
+        """At the start, and then every hour."""
+        if time.monotonic() >= self._forget_at:
+            await forget(self._database.begin, self._kept)
+            self._forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
 
 
 async def _wake_ups(session: Connection) -> AsyncIterator[None]:

@@ -112,7 +112,9 @@ class Service:
         self.queries = TransferQueries(self._database)
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
-        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self._tenant_outbox = TenantOutbox(
+            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+        )
         self.reconciler = Reconciler(
             PostgresKnownFacts(self._database, self._projection, self.clock),
             TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
@@ -124,7 +126,7 @@ class Service:
             self.event_replays,
             self.clock,
             self._uais_in_use,
-            longest=timedelta(days=config.tenants.event_log_days),
+            longest=config.tenants.event_log_kept,
             highest_rate=config.replay_events_per_second,
         )
         self._landing_times = LandingTimes(self.metrics)
@@ -204,7 +206,10 @@ class Service:
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
-            self.background.start("relay", Relay(self._database, self._publisher, self.readiness).run)
+            self.background.start(
+                "relay",
+                Relay(self._database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept).run,
+            )
             self.background.start("statistics", self._gauges.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
             letter_reader = LetterReader(self.config.kafka.bootstrap_servers, self.letters, self.clock)
