@@ -141,11 +141,13 @@ async def test_an_opt_in_of_before_never_becomes_the_last_one_on_its_compacted_t
     async with desk_of(world, servers) as desk:
         await replayed(desk, published_from=_days_ago(11), published_to=_days_ago(9))
         whole = await replayed(desk, published_from=_days_ago(11))
+        not_yet_said = await asked(desk, establishments=[unsaid.uai])
 
     records = await records_of(servers.endpoints.kafka_bootstrap, topics.ESTABLISHMENT)
     last = [record for record in records if _uai(record) == known.uai][-1]
     assert b'"enabled": false' in (last.value or b"")
     assert whole["counts"] == {TransferOptInChanged.type: 1}
+    assert not_yet_said["counts"] == {}
     assert len([record for record in records if _uai(record) == unsaid.uai]) == 1
 
 
