@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,9 +18,10 @@ from cpro_contracts.transfers import TransferAuthorised
 from cpro_platform.clock import SettableClock, SystemClock
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import OutgoingMessage, Record
-from cpro_test_support.letters import PATH, TICKET, an_arrival, desk_of, message_of, new_cause, set_aside
+from cpro_test_support.letters import PATH, TICKET, Desk, an_arrival, desk_of, message_of, new_cause, set_aside
 from cpro_test_support.messages import records_of
 from cpro_test_support.reconciling import answering
+from cpro_test_support.replaying import join_caught_up
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, eventually, new_uai
 from cpro_transfer.adapters.dead_letters import PostgresLetters
@@ -324,24 +327,70 @@ async def test_a_database_that_starts_anew_finds_every_letter_again_and_two_read
 async def test_a_letter_is_kept_as_long_as_its_topic_keeps_it_and_does_not_come_back(
     world: TransferWorld, servers: Servers
 ) -> None:
-    cause = new_cause()
-    await set_aside(world, [message_of(an_arrival())], cause)
-    async with desk_of(world, servers) as desk:
-        await desk.waiting(cause)
-    clock = SettableClock(SystemClock().now() + timedelta(days=401))
-    letters = PostgresLetters(world.database, clock)
-    reader = asyncio.create_task(LetterReader(servers.endpoints.kafka_bootstrap, letters, clock).run())
-    try:
-        await eventually(lambda: _none(letters.counts()))
+    cause, bootstrap = new_cause(), servers.endpoints.kafka_bootstrap
+    for _ in range(2):
         await set_aside(world, [message_of(an_arrival())], cause)
-        clock.set(SystemClock().now() + timedelta(days=399))
-        await eventually(lambda: _some(letters.counts()))
-    finally:
-        reader.cancel()
-        await asyncio.wait({reader})
+    async with desk_of(world, servers) as desk:
+        newer, older = await desk.waiting(cause, 2)
+    # So late that the older one is kept no longer, and the newer one just so.
+    clock = SettableClock(datetime.fromisoformat(newer["set_aside_at"]) + timedelta(days=400))
+    letters = PostgresLetters(world.database, clock)
 
-    (count,) = [one for one in await letters.counts() if one.cause == cause.__name__]
-    assert count.number == 1
+    async def left() -> list[str]:
+        return [
+            str(one.id) for one in await letters.page(topic=None, cause=cause.__name__, state=None, after=None, limit=9)
+        ]
+
+    async def only_the_newer() -> bool | None:
+        return True if await left() == [newer["id"]] else None
+
+    async with _reading(LetterReader(bootstrap, letters, clock)):
+        await eventually(only_the_newer, left)
+    async with world.database.begin() as tx:
+        await tx.execute("DELETE FROM dead_letter")
+    async with _reading(LetterReader(bootstrap, letters, clock)):
+        await eventually(lambda: _some(left()))
+
+    assert older["set_aside_at"] < newer["set_aside_at"]
+    assert await left() == [newer["id"]]
+
+
+async def test_a_consumer_that_has_stopped_at_its_limit_is_shown_and_resumes_when_it_is_started(
+    world: TransferWorld, servers: Servers
+) -> None:
+    """A stopped one and one that was never started look the same: nobody works, and messages wait."""
+    await world.schools.publisher.publish([message_of(an_arrival())])
+    async with world.service(Work.JOIN):
+        await join_caught_up(world)
+
+    async with desk_of(world, servers, work=Work.NOTHING, role="operations") as desk:
+        at_rest = await _consumer(desk, world)
+        await world.schools.publisher.publish([message_of(an_arrival()) for _ in range(3)])
+        stopped = await _consumer(desk, world)
+        async with world.service(Work.JOIN):
+            await join_caught_up(world)
+            resumed = await _consumer(desk, world)
+
+    assert (at_rest["members"], at_rest["behind"], at_rest["stopped"]) == (0, 0, False)
+    assert (stopped["members"], stopped["behind"], stopped["stopped"]) == (0, 3, True)
+    assert (resumed["members"], resumed["behind"], resumed["stopped"]) == (1, 0, False)
+
+
+async def _consumer(desk: Desk, world: TransferWorld) -> dict[str, Any]:
+    answer = (await desk.client.get("/v1/support/consumers")).json()
+    assert answer["limit"] == {"in_a_row": 20, "share": 0.5, "window": 100}
+    (found,) = [one for one in answer["consumers"] if one["group"] == world.config.join_group]
+    return dict(found)
+
+
+@asynccontextmanager
+async def _reading(reader: LetterReader) -> AsyncIterator[None]:
+    task = asyncio.create_task(reader.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _marks(servers: Servers, topic: str) -> list[str]:
@@ -356,7 +405,3 @@ async def _set_aside_at(world: TransferWorld, record: Record, cause: type[Except
 
 async def _some(found: Any) -> Any:
     return await found or None
-
-
-async def _none(found: Any) -> bool | None:
-    return None if await found else True

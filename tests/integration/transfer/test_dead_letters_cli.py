@@ -31,6 +31,7 @@ async def test_support_looks_replays_and_discards_with_the_tool(world: TransferW
         )  # fmt: skip
         replayed = await cpro_support(servers, url, "dead-letters", "replay", *chosen, "--execute")
         afterwards = await cpro_support(servers, url, "dead-letters", "list", "--cause", cause.__name__, "--json")
+        consumers = await cpro_support(servers, url, "dead-letters", "consumers")
 
     assert listed.code == 1
     assert all(letter["id"] in listed.out for letter in letters)
@@ -41,6 +42,9 @@ async def test_support_looks_replays_and_discards_with_the_tool(world: TransferW
     assert replayed.code == 0
     assert "2 letters settled." in replayed.out
     assert afterwards.code == 0
+    assert consumers.code == 0
+    assert world.config.join_group in consumers.out
+    assert "They stop after 20 failures in a row, or more than 50 % of the last 100 messages." in consumers.out
     assert {(count["state"], count["number"]) for count in afterwards.json["counts"]} == {
         ("discarded", 1),
         ("replayed", 2),

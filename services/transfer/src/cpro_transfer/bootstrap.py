@@ -33,6 +33,7 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.consumer_groups import ConsumerGroups
 from cpro_transfer.adapters.dead_letters import PostgresLetters
 from cpro_transfer.adapters.event_logs import TenantEventLogs
 from cpro_transfer.adapters.event_replays import PostgresReplays
@@ -121,6 +122,7 @@ class Service:
         )
         self.letters = PostgresLetters(self._database, self.clock)
         self.letter_desk = LetterDesk(self.letters, SourceTopics(config.kafka.bootstrap_servers, self._publisher))
+        self.consumer_groups = ConsumerGroups(config.kafka.bootstrap_servers)
         self.event_replays = PostgresReplays(self._database)
         self.replay_desk = ReplayDesk(
             self.event_replays,

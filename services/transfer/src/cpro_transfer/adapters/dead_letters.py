@@ -110,6 +110,13 @@ class PostgresLetters:
             await cursor.execute(_COUNTS.format(conditions=conditions), arguments)
             return await cursor.fetchall()
 
+    async def groups(self, state: LetterState) -> dict[str, int]:
+        """How many letters in this state each consumer group has set aside."""
+        query = "SELECT consumer_group, count(*) FROM dead_letter WHERE state = %s GROUP BY consumer_group"
+        async with self._database.begin() as tx:
+            rows = await (await tx.execute(query, (state,))).fetchall()
+        return {str(row[0]): int(row[1]) for row in rows}
+
     async def find(self, ids: Sequence[UUID]) -> list[Letter]:
         """Those of these that there are."""
         async with self._database.begin() as tx:

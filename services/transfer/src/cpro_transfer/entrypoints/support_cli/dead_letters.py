@@ -55,6 +55,24 @@ def list_letters(
     run(output, work)
 
 
+@app.command(help=SPOKEN.help_consumers)
+def consumers(*, as_json: _Json = False) -> None:
+    """Who reads, who has stopped, and the limit. Exit code 1: one has stopped."""
+    output = Output(as_json=as_json)
+
+    async def work(client: Client) -> int:
+        found = await client.get("/v1/support/consumers")
+        if as_json:
+            output.json(found)
+        else:
+            names = ("group", "state", "members", "behind", "waiting_letters")
+            output.table(SPOKEN.consumer_columns, [[one[name] for name in names] for one in found["consumers"]])
+            output.line(SPOKEN.limit.format(percent=round(found["limit"]["share"] * 100), **found["limit"]))
+        return LEFT if any(one["stopped"] for one in found["consumers"]) else 0
+
+    run(output, work)
+
+
 @app.command(help=SPOKEN.help_show)
 def show(letter_id: Annotated[UUID, typer.Argument(metavar="ID")], *, as_json: _Json = False) -> None:
     """One letter in full."""

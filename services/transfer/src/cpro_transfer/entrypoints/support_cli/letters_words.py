@@ -11,6 +11,7 @@ class LetterWords:
 
     help_letters: str
     help_list: str
+    help_consumers: str
     help_show: str
     help_replay: str
     help_discard: str
@@ -24,6 +25,8 @@ class LetterWords:
     help_execute: str
     count_columns: tuple[str, ...]
     letter_columns: tuple[str, ...]
+    consumer_columns: tuple[str, ...]
+    limit: str
     none: str
     would_settle: str
     settled: str
@@ -38,6 +41,7 @@ class LetterWords:
 _FRENCH = LetterWords(
     help_letters="Les messages qui n'ont pas pu être traités.",
     help_list="Combien il y en a, par sujet et cause, et les plus récents.",
+    help_consumers="Les consommateurs : qui tourne, qui s'est arrêté, et leur limite d'échecs.",
     help_show="Un message, avec ses en-têtes et son contenu.",
     help_replay="Remettre des messages sur leur sujet, tels quels, une fois la cause corrigée.",
     help_discard="Écarter des messages, avec un motif.",
@@ -51,6 +55,8 @@ _FRENCH = LetterWords(
     help_execute="Le faire ; sans cette option, dire seulement ce qui serait fait.",
     count_columns=("Sujet", "Cause", "État", "Nombre", "Du", "Au"),
     letter_columns=("Message", "Mis de côté", "Sujet", "Cause", "Type", "UAI", "État"),
+    consumer_columns=("Groupe", "État", "Membres", "Restent à traiter", "Mis de côté"),
+    limit="Arrêt après {in_a_row} échecs de suite, ou plus de {percent} % des {window} derniers messages.",
     none="Aucun message.",
     would_settle="{number} messages seraient concernés.",
     settled="{number} messages traités.",
@@ -64,6 +70,7 @@ _FRENCH = LetterWords(
 _ENGLISH = LetterWords(
     help_letters="The messages that could not be handled.",
     help_list="How many there are, by topic and cause, and the newest.",
+    help_consumers="The consumers: who runs, who has stopped, and their limit of failures.",
     help_show="A message, with its headers and its payload.",
     help_replay="Give messages back to their topic, as they were, once the cause is mended.",
     help_discard="Let messages be, with a reason.",
@@ -77,6 +84,8 @@ _ENGLISH = LetterWords(
     help_execute="Do it; without this, only say what would be done.",
     count_columns=("Topic", "Cause", "State", "Number", "From", "To"),
     letter_columns=("Letter", "Set aside", "Topic", "Cause", "Type", "UAI", "State"),
+    consumer_columns=("Group", "State", "Members", "Behind", "Set aside"),
+    limit="They stop after {in_a_row} failures in a row, or more than {percent} % of the last {window} messages.",
     none="No letter.",
     would_settle="{number} letters would be settled.",
     settled="{number} letters settled.",
