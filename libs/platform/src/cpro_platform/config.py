@@ -5,6 +5,7 @@ A service's `Config` is a `pydantic_settings.BaseSettings` with `env_prefix="CPR
 code with keyword arguments, which is what the embedded stack does.
 """
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -68,6 +69,13 @@ class TenantSettings(_Piece):
     clusters: dict[str, SecretStr]
     max_open_connections: int = Field(default=50, gt=0)
     idle_seconds: float = Field(default=30.0, gt=0)
+    event_log_days: int = Field(default=400, gt=0)
+    """How long published events are kept, in the establishments' databases and in the service's own."""
+
+    @property
+    def event_log_kept(self) -> timedelta:
+        """The same as a time."""
+        return timedelta(days=self.event_log_days)
 
     @property
     def directory_conninfo(self) -> str:

@@ -1,11 +1,13 @@
 """The transactional outbox: an event is written with the change it tells of, and published afterwards.
 
-Rows are kept once published: a tenant's outbox is also its event log, from which events can be replayed.
+Rows are kept once published, for a while: a tenant's outbox is also its event log, from which events can be replayed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 
 import structlog
 
@@ -41,6 +43,8 @@ _POLL_SECONDS = 5.0
 
 COLUMNS = "topic, key, type, source, subject, occurred_at, payload, traceparent"
 """What a statement that writes many events at once fills in; the id and the position are the table's."""
+MESSAGE_COLUMNS = "position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent"
+"""What `message_of` makes a message of."""
 # One statement for all: the join writes hundreds of events in a transaction.
 # The payloads come as lines of one text: JSON on one line has no line feed, and an array would have to be quoted.
 _INSERT = f"""
@@ -51,10 +55,18 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, 
 ORDER BY number
 """  # noqa: S608 - the columns are those above
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
-_PENDING = """
-SELECT position, id, topic, key, type, source, subject, occurred_at, payload::text, traceparent
+_PENDING = f"""
+SELECT {MESSAGE_COLUMNS}
 FROM outbox WHERE published_at IS NULL AND position > %s ORDER BY position LIMIT %s FOR UPDATE
+"""  # noqa: S608 - the columns are those above
+KEPT = timedelta(days=400)
+"""As long as the topics keep them, unless a setting says otherwise."""
+# The oldest are in front by position, give or take those that waited: so no index and no look at the rest are needed.
+_FORGET = """
+DELETE FROM outbox WHERE published_at < clock_timestamp() - %s AND position = ANY (ARRAY(
+    SELECT position FROM outbox ORDER BY position LIMIT %s))
 """
+_FORGET_EVERY_SECONDS = 3600.0
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
 
 Begin = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -91,7 +103,7 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
             # From where the last batch ended: the index still holds the entries of all that was marked before.
             rows = await (await tx.execute(_PENDING, (last, _BATCH_ROWS))).fetchall()
             if rows:
-                await publisher.publish([_message(row) for row in rows])
+                await publisher.publish([message_of(row) for row in rows])
                 crash_points.reach("outbox.published")
                 await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
         if not rows and not last:
@@ -101,7 +113,22 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
         last = rows[-1][0] if rows else 0
 
 
-def _message(row: tuple[object, ...]) -> OutgoingMessage:
+async def forget(begin: Begin, kept: timedelta) -> int:
+    """Delete what was published longer ago than it is kept. Returns how many. What was never published stays.
+
+    Cheap enough to be called whenever an outbox is written to, so that nobody has to go round and look.
+    """
+    total = 0
+    while True:
+        async with begin() as tx:
+            gone = (await tx.execute(_FORGET, (kept, _BATCH_ROWS))).rowcount
+        total += gone
+        if gone < _BATCH_ROWS:
+            return total
+
+
+def message_of(row: tuple[object, ...]) -> OutgoingMessage:
+    """The message of a row of `MESSAGE_COLUMNS`: the same bytes under the same id, however often it is published."""
     _, event_id, topic, key, event_type, source, subject, occurred_at, payload, traceparent = row
     headers = [
         ("ce_specversion", SPEC_VERSION),
@@ -124,9 +151,18 @@ class Relay:
     Any number may run: they take turns on the rows.
     """
 
-    def __init__(self, database: Database, publisher: EventPublisher, readiness: Readiness | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: EventPublisher,
+        readiness: Readiness | None = None,
+        *,
+        kept: timedelta = KEPT,
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._kept = kept
+        self._forget_at = time.monotonic()
         self._readiness = readiness or Readiness()
         self._log = structlog.get_logger()
 
@@ -139,6 +175,7 @@ class Relay:
                     await session.execute(f"LISTEN {_CHANNEL}")
                     async for _ in _wake_ups(session):
                         await publish_pending(self._database.begin, self._publisher)
+                        await self._forget_now_and_then()
                         self._readiness.ready("relay")
                         delays = backoff(longest_seconds=10)
             except Exception as error:
@@ -147,6 +184,12 @@ class Relay:
                 self._readiness.not_ready("relay", type(error).__name__)
                 self._log.warning("outbox.waiting", database=self._database.name, error=type(error).__name__)
                 await asyncio.sleep(next(delays))
+
+    async def _forget_now_and_then(self) -> None:
+        """At the start, and then every hour."""
+        if time.monotonic() >= self._forget_at:
+            await forget(self._database.begin, self._kept)
+            self._forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
 
 
 async def _wake_ups(session: Connection) -> AsyncIterator[None]:

@@ -3,11 +3,14 @@
 Who is about to write to a tenant's outbox first leaves a note in its own service's database, then commits in the
 tenant, publishes, and takes the note away. What dies in between is found by its note: a handful of rows, never a sweep
 over thousands of databases.
+
+For the same reason what is kept no longer is deleted by whoever publishes there: a tenant at rest is left at rest, with
+what it has.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -39,8 +42,16 @@ _SWEEP_SECONDS = 60.0
 class TenantOutbox:
     """The outboxes of all tenants, as one service writes and publishes them."""
 
-    def __init__(self, service_database: Database, tenants: TenantConnections, publisher: EventPublisher) -> None:
+    def __init__(
+        self,
+        service_database: Database,
+        tenants: TenantConnections,
+        publisher: EventPublisher,
+        *,
+        kept: timedelta = outbox.KEPT,
+    ) -> None:
         self._database = service_database
+        self._kept = kept
         self._tenants = tenants
         self._publisher = publisher
         self._log = structlog.get_logger()
@@ -117,7 +128,12 @@ class TenantOutbox:
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _publish_pending(self, uai: str) -> int:
-        return await outbox.publish_pending(lambda: self._tenants.begin(uai), self._publisher)
+        def begin() -> AbstractAsyncContextManager[Connection]:
+            return self._tenants.begin(uai)
+
+        published = await outbox.publish_pending(begin, self._publisher)
+        await outbox.forget(begin, self._kept)
+        return published
 
     async def _settle(self, uai: str, note: UUID) -> None:
         try:

@@ -62,7 +62,9 @@ class Service:
             max_open=config.tenants.max_open_connections,
             idle_seconds=config.tenants.idle_seconds,
         )
-        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self._tenant_outbox = TenantOutbox(
+            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+        )
         self.establishments = DirectoryEstablishments(directory)
         self.sheets = PostgresSheets(self._database, self.clock)
         self.opt_ins = TenantOptIns(self._tenants, self._tenant_outbox, self.clock)
@@ -78,7 +80,7 @@ class Service:
             opening.push_async_callback(self._publisher.stop)
             if self._runs_background:
                 opening.push_async_callback(self.background.stop)
-                relay = Relay(self._database, self._publisher, self.readiness)
+                relay = Relay(self._database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept)
                 self.background.start("relay", relay.run)
                 self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
             self._opened = opening.pop_all()

@@ -88,7 +88,9 @@ class Service:
             max_open=config.tenants.max_open_connections,
             idle_seconds=config.tenants.idle_seconds,
         )
-        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self._tenant_outbox = TenantOutbox(
+            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+        )
         self.establishments = DirectoryEstablishments(directory)
         self.jobs = PostgresJobs(
             self._database, self.clock, ask_again_after=timedelta(seconds=config.ask_again_seconds)
@@ -145,7 +147,7 @@ class Service:
 
     async def run_relay(self) -> None:
         """Publish this service's own outbox until cancelled."""
-        await Relay(self._database, self._publisher, self.readiness).run()
+        await Relay(self._database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept).run()
 
     async def run_ask_again(self) -> None:
         """Ask again for imports that were put aside, until cancelled."""

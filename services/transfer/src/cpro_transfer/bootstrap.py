@@ -30,11 +30,16 @@ from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
-from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.consumer_groups import ConsumerGroups
+from cpro_transfer.adapters.dead_letters import PostgresLetters
+from cpro_transfer.adapters.event_logs import TenantEventLogs
+from cpro_transfer.adapters.event_replays import PostgresReplays
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
+from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -47,9 +52,11 @@ from cpro_transfer.adapters.tenant_truth import TenantDatabases
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
+from cpro_transfer.handlers.dead_letters import LetterDesk
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
+from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -117,10 +124,23 @@ class Service:
         self.queries = TransferQueries(self._database)
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
-        self._tenant_outbox = TenantOutbox(self._database, self._tenants, self._publisher)
+        self._tenant_outbox = TenantOutbox(
+            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+        )
         self.reconciler = Reconciler(
             PostgresKnownFacts(self._database, self._projection, self.clock),
             TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
+        )
+        self.letters = PostgresLetters(self._database, self.clock)
+        self.letter_desk = LetterDesk(self.letters, SourceTopics(config.kafka.bootstrap_servers, self._publisher))
+        self.consumer_groups = ConsumerGroups(config.kafka.bootstrap_servers)
+        self.event_replays = PostgresReplays(self._database)
+        self.replay_desk = ReplayDesk(
+            self.event_replays,
+            self.clock,
+            self._uais_in_use,
+            longest=config.tenants.event_log_kept,
+            highest_rate=config.replay_events_per_second,
         )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
@@ -170,6 +190,18 @@ class Service:
             renew_seconds=self.config.lease_seconds / 3,
         )
 
+    def event_replayer(self) -> EventReplayer:
+        """Carries out replays of event logs: any number may work side by side."""
+        return EventReplayer(
+            self.event_replays,
+            TenantEventLogs(self._tenants, self._publisher),
+            poll_seconds=self.config.replay_poll_seconds,
+        )
+
+    async def _uais_in_use(self) -> list[str]:
+        tenants = await self.directory.all_tenants()
+        return [tenant.uai for tenant in tenants if tenant.state is not TenantState.CREATING]
+
     def sweeper(self) -> Sweeper:
         """A sweeper of the store."""
         config = self.config
@@ -187,9 +219,15 @@ class Service:
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
-            self.background.start("relay", Relay(self._outbox_database, self._publisher, self.readiness).run)
+            self.background.start(
+                "relay",
+                Relay(self._outbox_database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept).run,
+            )
             self.background.start("statistics", self._gauges.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
+            letter_reader = LetterReader(self.config.kafka.bootstrap_servers, self.letters, self.clock)
+            self.background.start("dead-letters", letter_reader.run)
+            self.background.start("event-replays", self.event_replayer().run)
         if Work.JOIN in self._work:
             self.background.start("join", self._join().run)
         if Work.MOVE in self._work:
@@ -250,7 +288,8 @@ async def prepare(config: Config) -> None:
     """
     await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
     await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
-    wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
+    # The dead letters of all services are read here.
+    wanted = [topic for topic in topics.ALL if topic.name in _TOPICS or topic.name.endswith(".dlq")]
     await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)
     store = ObjectStore(config.object_store)
     try:

@@ -57,3 +57,8 @@ class Config(BaseSettings):
     """So long the core application may take from putting a file to writing its row."""
     sweep_max_unclaimed_percent: float = Field(default=50, ge=0, le=100)
     """Where more of an establishment's files have no row, its database is suspected and they stay."""
+
+    replay_events_per_second: int = Field(default=500, gt=0)
+    """How fast a replay of event logs publishes, unless asked for less."""
+    replay_poll_seconds: float = Field(default=1, gt=0)
+    """How long a replay that was asked for waits at most."""

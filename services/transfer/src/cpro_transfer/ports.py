@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import EnrolmentSource, PupilEvent
 from cpro_contracts.transfers import Reason
+from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState, Settling
+from cpro_transfer.domain.event_replays import EventReplay, ReplayState, Selection
 from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
 from cpro_transfer.domain.reconciliation import Differences, KnownState, PupilTruth, Truth
@@ -358,3 +360,123 @@ class TenantTruths(Protocol):
 
     def writing(self, uai: str) -> AbstractAsyncContextManager[TenantWriting]:
         """A transaction whose events are on Kafka soon after it commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLetter:
+    """A dead letter, with its place on its topic of dead letters."""
+
+    topic: str
+    partition: int
+    offset: int
+    letter: Letter
+
+
+class LockedLetters(Protocol):
+    """Letters that nobody else can settle meanwhile."""
+
+    letters: Sequence[Letter]
+
+    async def settle(self, ids: Collection[UUID], state: LetterState, settling: Settling) -> None:
+        """Note what became of these."""
+
+
+class Letters(Protocol):
+    """The dead letters, as they are kept."""
+
+    async def enter(self, found: Sequence[FoundLetter]) -> None:
+        """Write down what was read. Safe to repeat, and beside others who read the same."""
+
+    async def read_up_to(self) -> dict[tuple[str, int], int]:
+        """By topic of dead letters and partition: the offset to go on from."""
+
+    async def forget(self, kept: timedelta) -> None:
+        """Delete what is older than its topic keeps it."""
+
+    async def counts(self, choice: Choice) -> list[LetterCount]:
+        """How many there are, by topic, cause and state."""
+
+    async def find(self, ids: Sequence[UUID]) -> list[Letter]:
+        """Those of these that there are."""
+
+    def locked(self, choice: Choice, limit: int) -> AbstractAsyncContextManager[LockedLetters]:
+        """The chosen letters, `limit` at most of a topic and cause. Committed on leaving the block."""
+
+
+class SourceTopics(Protocol):
+    """Where dead letters came from."""
+
+    async def give_back(self, letters: Sequence[Letter]) -> None:
+        """Publish the messages as they were, marked as replayed."""
+
+    async def superseded(self, letters: Sequence[Letter]) -> set[UUID]:
+        """Those whose topic keeps only the last message of each key, and has a newer one of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogCount:
+    """How many events of an establishment's log are chosen, by type, and the last position among them."""
+
+    by_type: Mapping[str, int]
+    last_position: int
+
+
+class EventLogs(Protocol):
+    """What the establishments have published, in their own databases."""
+
+    async def count(self, uai: str, selection: Selection) -> LogCount:
+        """How much is chosen there."""
+
+    async def publish_again(
+        self, uai: str, selection: Selection, *, replay_id: UUID, after: int, up_to: int, limit: int
+    ) -> tuple[int, int]:
+        """Publish the next `limit` chosen events after a position; returns how many, and the last's position."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayTurn:
+    """What is to be done next of a replay: the part of one establishment."""
+
+    replay_id: UUID
+    state: ReplayState
+    selection: Selection
+    events_per_second: int
+    uai: str
+    position: int
+    last_position: int
+
+
+class ReplayInHand(Protocol):
+    """A replay that nobody else works on meanwhile."""
+
+    turn: ReplayTurn
+
+    async def note_count(self, count: LogCount) -> None:
+        """This establishment is counted."""
+
+    async def note_published(self, number: int, position: int, *, done: bool) -> None:
+        """So many more events are on Kafka, up to this position."""
+
+    async def put_off(self, trouble: str) -> None:
+        """This establishment can't be asked now; the others go on."""
+
+
+class ReplayJobs(Protocol):
+    """The replays, as they are kept."""
+
+    async def enter(
+        self, replay_id: UUID, selection: Selection, uais: Sequence[str], *, rate: int, ticket: str, by: str
+    ) -> None:
+        """Write a replay down, to be counted. One that is there already is left as it is."""
+
+    async def find(self, replay_id: UUID) -> EventReplay | None:
+        """One replay, with what it comes to."""
+
+    async def start(self, replay_id: UUID, by: str) -> bool:
+        """Let one that is counted run. False: it is not counted, or has been started."""
+
+    async def cancel(self, replay_id: UUID, by: str) -> bool:
+        """End one that has not ended. False: it has."""
+
+    def next(self) -> AbstractAsyncContextManager[ReplayInHand | None]:
+        """What is due, if anything is. Committed on leaving the block; nobody else has the replay meanwhile."""

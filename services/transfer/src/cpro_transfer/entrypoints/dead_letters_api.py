@@ -1,0 +1,108 @@
+"""What could not be handled, and what support does about it."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from cpro_contracts import problems
+from cpro_platform.auth import Principal, Role, Support, any_of
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_transfer.bootstrap import Service
+from cpro_transfer.domain.dead_letters import LetterState, Settling
+from cpro_transfer.entrypoints.dead_letter_models import (
+    LetterCountOut,
+    LetterDiscardIn,
+    LetterInFull,
+    LetterOut,
+    LetterReplayIn,
+    SettledOut,
+)
+from cpro_transfer.handlers.dead_letters import LETTER_SETTLED, LETTER_UNKNOWN
+
+router = APIRouter(prefix="/v1/support/dead-letters", tags=["support"])
+
+SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
+
+
+@router.get("", summary="Les messages qui n'ont pas pu être traités, du plus récent au plus ancien")
+async def list_letters(
+    request: Request,
+    _: SupportOrOperations,
+    *,
+    topic: str | None = None,
+    cause: str | None = None,
+    state: LetterState | None = None,
+    cursor: Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page[LetterOut]:
+    found = await _service(request).letters.page(
+        topic=topic, cause=cause, state=state, after=_position(cursor), limit=limit + 1
+    )
+    page = found[:limit]
+    return Page(
+        items=[LetterOut.of(letter) for letter in page],
+        next_cursor=encode_cursor(page[-1].set_aside_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
+    )
+
+
+@router.get("/counts", summary="Combien de messages, par sujet, cause et état")
+async def count_letters(request: Request, _: SupportOrOperations) -> list[LetterCountOut]:
+    return [LetterCountOut.of(count) for count in await _service(request).letters.counts()]
+
+
+@router.post(
+    "/replay",
+    summary="Remettre des messages sur leur sujet, tels quels",
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED),
+)
+async def replay_letters(asked: LetterReplayIn, request: Request, principal: Support) -> SettledOut:
+    """Chacun une fois. Par sujet et cause, 500 au plus à la fois : `left` dit combien attendent encore."""
+    desk = _service(request).letter_desk
+    if asked.dry_run:
+        return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
+    settling = Settling(principal.subject, asked.ticket, asked.request_id)
+    return SettledOut.of(await desk.replay(asked.choice(), settling), dry_run=False)
+
+
+@router.post(
+    "/discard",
+    summary="Écarter des messages, avec un motif",
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED),
+)
+async def discard_letters(asked: LetterDiscardIn, request: Request, principal: Support) -> SettledOut:
+    """Ils restent consultables, sur leur sujet et ici, aussi longtemps que les autres."""
+    desk = _service(request).letter_desk
+    if asked.dry_run:
+        return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
+    settling = Settling(principal.subject, asked.ticket, asked.request_id, asked.reason)
+    return SettledOut.of(await desk.discard(asked.choice(), settling), dry_run=False)
+
+
+@router.get(
+    "/{letter_id}", summary="Un message, avec ses en-têtes et son contenu", responses=documented(problems.NOT_FOUND)
+)
+async def read_letter(letter_id: UUID, request: Request, _: SupportOrOperations) -> LetterInFull:
+    found = await _service(request).letters.find([letter_id])
+    if not found:
+        raise RefusedError(problems.NOT_FOUND, "Ce message n'existe pas.", "There is no such letter.")
+    return LetterInFull.of(found[0])
+
+
+def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
+    position = decode_cursor(cursor, types=[str, str])
+    if position is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
+    except ValueError:
+        raise RefusedError(
+            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
+        ) from None
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,103 @@
+"""Replays of what establishments have published: counted, then started, then followed."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from cpro_contracts import problems
+from cpro_platform.auth import Principal, Role, Support, any_of
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_transfer.bootstrap import Service
+from cpro_transfer.entrypoints.event_replay_models import EventReplayIn, EventReplayOut, SchoolReplayOut
+from cpro_transfer.handlers.replaying_events import REPLAY_MISCHOSEN, REPLAY_STATE, REPLAY_UNKNOWN
+
+router = APIRouter(prefix="/v1/support/event-replays", tags=["support"])
+
+SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
+Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Compter les événements à publier de nouveau",
+    responses=documented(REPLAY_MISCHOSEN, problems.ESTABLISHMENT_UNKNOWN),
+)
+async def ask_for_replay(asked: EventReplayIn, request: Request, principal: Support) -> EventReplayOut:
+    """Rien n'est publié avant `start`."""
+    replay = await _service(request).replay_desk.ask(
+        asked.id, asked.selection(), rate=asked.events_per_second, ticket=asked.ticket, by=principal.subject
+    )
+    return EventReplayOut.of(replay)
+
+
+@router.get("", summary="Les rejeux, du plus récent au plus ancien")
+async def list_replays(
+    request: Request,
+    _: SupportOrOperations,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page[EventReplayOut]:
+    found = await _service(request).event_replays.page(_position(cursor), limit + 1)
+    page = found[:limit]
+    return Page(
+        items=[EventReplayOut.of(replay) for replay in page],
+        next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
+    )
+
+
+@router.get("/{replay_id}", summary="Un rejeu et où il en est", responses=documented(REPLAY_UNKNOWN))
+async def read_replay(replay_id: UUID, request: Request, _: SupportOrOperations) -> EventReplayOut:
+    return EventReplayOut.of(await _service(request).replay_desk.find(replay_id))
+
+
+@router.get(
+    "/{replay_id}/establishments", summary="La part de chaque établissement", responses=documented(REPLAY_UNKNOWN)
+)
+async def list_schools_of_replay(
+    replay_id: UUID,
+    request: Request,
+    _: SupportOrOperations,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Page[SchoolReplayOut]:
+    (after,) = decode_cursor(cursor, types=[str]) or ("",)
+    service = _service(request)
+    await service.replay_desk.find(replay_id)
+    found = await service.event_replays.schools(replay_id, str(after), limit + 1)
+    page = found[:limit]
+    return Page(
+        items=[SchoolReplayOut.of(school) for school in page],
+        next_cursor=encode_cursor(page[-1].uai) if len(found) > limit else None,
+    )
+
+
+@router.post("/{replay_id}/start", summary="Lancer un rejeu compté", responses=documented(REPLAY_UNKNOWN, REPLAY_STATE))
+async def start_replay(replay_id: UUID, request: Request, principal: Support) -> EventReplayOut:
+    return EventReplayOut.of(await _service(request).replay_desk.start(replay_id, principal.subject))
+
+
+@router.post("/{replay_id}/cancel", summary="Arrêter un rejeu", responses=documented(REPLAY_UNKNOWN, REPLAY_STATE))
+async def cancel_replay(replay_id: UUID, request: Request, principal: Support) -> EventReplayOut:
+    """Ce qui est publié le reste."""
+    return EventReplayOut.of(await _service(request).replay_desk.cancel(replay_id, principal.subject))
+
+
+def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
+    position = decode_cursor(cursor, types=[str, str])
+    if position is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
+    except ValueError:
+        raise RefusedError(
+            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
+        ) from None
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
