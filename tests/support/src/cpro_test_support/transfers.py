@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
+from pydantic_settings import BaseSettings
 
 from cpro_contracts.envelope import Envelope
 from cpro_contracts.identifiers import uai_key
@@ -172,7 +173,7 @@ class Process:
             return await self._process.wait()
 
 
-def environment_of(config: Config) -> dict[str, str]:
+def environment_of(config: BaseSettings, prefix: str = "CPRO_TRANSFER_") -> dict[str, str]:
     """The environment variables that make this configuration."""
     found: dict[str, str] = {}
 
@@ -183,7 +184,7 @@ def environment_of(config: Config) -> dict[str, str]:
             elif value is not None:
                 found[f"{prefix}{name.upper()}"] = _plain(value)
 
-    spread("CPRO_TRANSFER_", config.model_dump())
+    spread(prefix, config.model_dump())
     return found
 
 
