@@ -3,6 +3,7 @@
 import asyncio
 import email
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class Mailbox:
         assert isinstance(envelope.content, bytes)
         self.encrypted.append(session.ssl is not None)
         self.received.append(Received(str(envelope.mail_from), tuple(envelope.rcpt_tos), envelope.content))
-        if self.hangs_up_after and server.transport:
+        if self.hangs_up_after and isinstance(server.transport, asyncio.Transport):
             server.transport.abort()
         self.taken.set()
         await self.answers.wait()
@@ -105,7 +106,7 @@ class Mailbox:
         """Let in whoever says the word."""
         assert isinstance(said, LoginPassword)
         self.logins.append(said.login)
-        return AuthResult(success=said.password == b"open sesame")
+        return AuthResult(success=said.password == b"open sesame", handled=False)
 
 
 @asynccontextmanager
@@ -121,11 +122,14 @@ async def opened_mailbox(
 
     def protocol() -> SMTP:
         mailbox.connections += 1
-        made = SMTP(
-            mailbox, hostname="mail.test", loop=loop, enable_SMTPUTF8=smtputf8, tls_context=starttls,
-            require_starttls=starttls is not None, auth_required=login, auth_require_tls=tls is None,
-            authenticator=mailbox.authenticate if login else None,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # Where the connection is encrypted from the start it can't know, and warns of passwords in clear.
+            warnings.simplefilter("ignore")
+            made = SMTP(
+                mailbox, hostname="mail.test", loop=loop, enable_SMTPUTF8=smtputf8, tls_context=starttls,
+                require_starttls=starttls is not None, auth_required=login, auth_require_tls=tls is None,
+                authenticator=mailbox.authenticate if login else None,
+            )  # fmt: skip
         connected.add(made)
         return made
 
@@ -136,6 +140,6 @@ async def opened_mailbox(
     finally:
         server.close()
         for one in connected:
-            if one.transport:
+            if isinstance(one.transport, asyncio.Transport):
                 one.transport.abort()
         await server.wait_closed()
