@@ -216,7 +216,7 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
     settings = cpro_settings.bootstrap.Service(
         installation.settings,
         metrics=metrics,
-        work=_settings_work(installation) if works else cpro_settings.bootstrap.Work.NOTHING,
+        work=settings_work(installation) if works else cpro_settings.bootstrap.Work.NOTHING,
     )
     media = cpro_media.bootstrap.Service(installation.media, metrics=metrics, background=works)
     imports = cpro_siecle_import.bootstrap.Service(
@@ -237,7 +237,8 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
     )
 
 
-def _settings_work(installation: Installation) -> cpro_settings.bootstrap.Work:
+def settings_work(installation: Installation) -> cpro_settings.bootstrap.Work:
+    """What the settings service does in the process that works: mails only where a mail server is named."""
     work = cpro_settings.bootstrap.Work
     return work.RELAY | work.NOTIFY if installation.smtp_port else work.RELAY
 
