@@ -49,6 +49,16 @@ async def config(servers: Servers) -> Config:
 @pytest.fixture
 async def school(config: Config) -> str:
     """The UAI of an establishment that was just set up."""
+    return await new_school(config)
+
+
+@pytest.fixture(scope="session")
+async def pair(config: Config) -> tuple[str, str]:
+    """The UAI of two establishments, for tests that have a settings database of their own."""
+    return await new_school(config), await new_school(config)
+
+
+async def new_school(config: Config) -> str:
     number = next(_numbers)
     uai = f"{number:07}{uai_key(number)}"
     tenants = config.tenants

@@ -9,7 +9,7 @@ import pytest
 from cpro_contracts.envelope import Event
 from cpro_contracts.establishments import RosterSource, TransferOptInChanged
 from cpro_platform.database import database_conninfo
-from cpro_settings.bootstrap import Service
+from cpro_settings.bootstrap import Service, Work
 from cpro_settings.config import Config
 from cpro_tenant_db.provisioning import database_of
 
@@ -95,7 +95,7 @@ async def test_a_choice_made_while_kafka_is_away_stands_and_its_event_follows(
     config: Config, school: str, client: httpx.AsyncClient, events_of: EventsOf
 ) -> None:
     away = config.model_copy(update={"kafka": config.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:9"})})
-    async with Service(away, background=False) as cut_off, cut_off.opt_ins.changing(school) as change:
+    async with Service(away, work=Work.NOTHING) as cut_off, cut_off.opt_ins.changing(school) as change:
         revision = await change.next_revision()
         from cpro_settings.domain.opt_in import Choice, OptIn
 

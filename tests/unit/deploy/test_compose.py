@@ -161,6 +161,12 @@ def test_every_process_that_only_works_is_asked_whether_it_is_ready_and_is_not_s
     assert "ports" not in service
 
 
+def test_only_what_needs_a_mail_server_has_to_be_asked_for() -> None:
+    asked_for = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+
+    assert asked_for == {"settings-notify": ["notifications"]}
+
+
 def test_no_two_services_want_the_same_port() -> None:
     published = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])]
 

@@ -32,6 +32,9 @@ def main(
     *,
     pupils: Annotated[int, typer.Option(min=FEWEST_PUPILS, help="how many each school has")] = 40,
     run_folder: Annotated[Path, typer.Option(help="where data, logs and session.json are")] = Path(".run"),
+    smtp_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="a mail server on this machine that takes notifications")
+    ] = None,
     for_seconds: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run everything on one machine, with schools that have transfers completed and waiting."""
@@ -44,7 +47,7 @@ def main(
         narrator.chapter("Servers")
         with narrator.doing("PostgreSQL (two clusters), Kafka and S3 started"):
             stack.start()
-        asyncio.run(_serve(stack, narrator, session, pupils, for_seconds))
+        asyncio.run(_serve(stack, narrator, session, pupils, for_seconds, smtp_port=smtp_port))
     except KeyboardInterrupt:
         narrator.line("\nrun: stopping")
     except EmbeddedError as error:
@@ -56,9 +59,16 @@ def main(
 
 
 async def _serve(
-    stack: EmbeddedStack, narrator: Narrator, session: Path, pupils: int, for_seconds: float | None
+    stack: EmbeddedStack,
+    narrator: Narrator,
+    session: Path,
+    pupils: int,
+    for_seconds: float | None,
+    *,
+    smtp_port: int | None,
 ) -> None:
-    async with opened_world(stack, narrator, port=PORT if _is_free(PORT) else None) as world:
+    port = PORT if _is_free(PORT) else None
+    async with opened_world(stack, narrator, port=port, smtp_port=smtp_port) as world:
         story = Story(world, pupils, single_moves=_PUPILS_GONE_WITHOUT_ARRIVAL)
         await story.last_school_year()
         await story.departures_first()

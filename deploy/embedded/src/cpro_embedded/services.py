@@ -69,15 +69,19 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """All that the services are configured from. `match_secret` makes the match keys of pupils."""
+    """All that the services are configured from. `match_secret` makes the match keys of pupils.
+
+    With the port of a mail server on this machine, establishments that want it are told of transfers by e-mail.
+    """
 
     endpoints: Endpoints
     match_secret: str
+    smtp_port: int | None = None
 
     @classmethod
-    def fresh(cls, endpoints: Endpoints) -> Self:
+    def fresh(cls, endpoints: Endpoints, smtp_port: int | None = None) -> Self:
         """An installation with a secret of its own."""
-        return cls(endpoints, secrets.token_urlsafe(48))
+        return cls(endpoints, secrets.token_urlsafe(48), smtp_port)
 
     def to_json(self) -> str:
         """For another process."""
@@ -87,7 +91,7 @@ class Installation:
     def of_json(cls, text: str) -> Self:
         """What `to_json` said."""
         said = json.loads(text)
-        return cls(Endpoints(**said["endpoints"]), said["match_secret"])
+        return cls(Endpoints(**said["endpoints"]), said["match_secret"], said["smtp_port"])
 
     @property
     def settings(self) -> cpro_settings.config.Config:
@@ -98,6 +102,8 @@ class Installation:
             kafka=self._kafka,
             oidc=self._oidc,
             telemetry=_TELEMETRY,
+            smtp=self._smtp,
+            notifications=_NOTIFICATIONS,
         )
 
     @property
@@ -158,6 +164,14 @@ class Installation:
         return KafkaSettings(bootstrap_servers=self.endpoints.kafka_bootstrap)
 
     @property
+    def _smtp(self) -> cpro_settings.config.SmtpSettings:
+        if self.smtp_port is None:
+            return cpro_settings.config.SmtpSettings()
+        return cpro_settings.config.SmtpSettings(
+            host=LOCALHOST, port=self.smtp_port, security="none", sender="ne-pas-repondre@cpro.example"
+        )
+
+    @property
     def _oidc(self) -> OidcSettings:
         return OidcSettings(issuer=self.endpoints.oidc_issuer, audience=self.endpoints.oidc_audience)
 
@@ -170,6 +184,9 @@ class Installation:
 
 
 _TELEMETRY = TelemetrySettings()
+_NOTIFICATIONS = cpro_settings.config.NotificationSettings(
+    list_url="http://localhost/etablissements/{uai}/transferts", poll_seconds=2
+)
 
 
 async def prepare(installation: Installation) -> None:
@@ -196,7 +213,11 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
     """The services' applications, with their background work or without."""
     metrics = Metrics()
     works = part is Part.WORK
-    settings = cpro_settings.bootstrap.Service(installation.settings, metrics=metrics, background=works)
+    settings = cpro_settings.bootstrap.Service(
+        installation.settings,
+        metrics=metrics,
+        work=settings_work(installation) if works else cpro_settings.bootstrap.Work.NOTHING,
+    )
     media = cpro_media.bootstrap.Service(installation.media, metrics=metrics, background=works)
     imports = cpro_siecle_import.bootstrap.Service(
         installation.siecle_import,
@@ -214,6 +235,12 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
         cpro_siecle_import.entrypoints.api.create(imports),
         cpro_transfer.entrypoints.api.create(transfer),
     )
+
+
+def settings_work(installation: Installation) -> cpro_settings.bootstrap.Work:
+    """What the settings service does in the process that works: mails only where a mail server is named."""
+    work = cpro_settings.bootstrap.Work
+    return work.RELAY | work.NOTIFY if installation.smtp_port else work.RELAY
 
 
 class ReadyProcesses:

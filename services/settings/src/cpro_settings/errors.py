@@ -2,12 +2,29 @@
 
 from cpro_contracts import problems
 from cpro_contracts.problems import ProblemCode
-from cpro_platform.errors import RefusedError
+from cpro_platform.errors import RefusedError, RetryableError
 from cpro_settings.domain.fields import FieldError
 
 INVALID_SHEET = ProblemCode(
     "invalid_sheet", 422, "La fiche de l'établissement contient des erreurs", "The establishment sheet has errors"
 )
+
+NO_EMAIL_ADDRESS = ProblemCode(
+    "no_email_address", 409, "La fiche n'a pas d'adresse électronique", "The sheet has no e-mail address"
+)
+
+
+class MailServerAwayError(RetryableError):
+    """The mail server does not answer, or does not let us in. The text is a class or a code, never an address."""
+
+
+def no_email_address() -> RefusedError:
+    """Mails are wanted, and there is nowhere to send them to."""
+    return RefusedError(
+        NO_EMAIL_ADDRESS,
+        "Renseignez d'abord l'adresse électronique de l'établissement dans sa fiche.",
+        "First fill in the establishment's e-mail address in its sheet.",
+    )
 
 
 def establishment_unknown(uai: str) -> RefusedError:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from cpro_contracts.envelope import Event
+from cpro_settings.domain.notifications import Mail, MailReport, News, Outcome, Preference, Round, Standing, Undone
 from cpro_settings.domain.opt_in import OptIn
 from cpro_settings.domain.sheet import Change, StoredSheet
 
@@ -64,3 +67,78 @@ class OptIns(Protocol):
 
     def changing(self, uai: str) -> AbstractAsyncContextManager[OptInChange]:
         """A transaction in the tenant, whose events are published after it commits."""
+
+
+class PreferenceChange(Protocol):
+    """One transaction on one preference, which nobody else changes meanwhile."""
+
+    current: Standing
+
+    async def save(self, preference: Preference) -> None:
+        """Replace the preference. What a mail server has refused before is forgotten."""
+
+
+class Preferences(Protocol):
+    """Which establishments want to be told of transfers."""
+
+    async def find(self, uai: str) -> Standing:
+        """The preference with what stands in its way; of version 0 if it was never saved."""
+
+    def changing(self, uai: str) -> AbstractAsyncContextManager[PreferenceChange]:
+        """A transaction on the preference: committed when the block is left, rolled back when it raises."""
+
+    async def mails(self, uai: str, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[MailReport]:
+        """The establishment's mails, newest first, older than `before`."""
+
+
+class NewsDesk(Protocol):
+    """What there is to tell."""
+
+    async def take_in(self, news: Sequence[News], undone: Sequence[Undone], now: datetime) -> None:
+        """Note what establishments want to know and have not been told, and forget what was undone.
+
+        Safe to repeat, in any order.
+        """
+
+
+class Mails(Protocol):
+    """The mails on their way."""
+
+    async def form(self, round_: Round, now: datetime) -> int:
+        """Make the mails that this round calls for, at most one for each establishment. Returns how many.
+
+        Safe to repeat, and in any number of processes at once.
+        """
+
+    async def due(self, now: datetime) -> bool:
+        """Whether a mail waits to be sent now."""
+
+    async def claim(self, round_: Round, now: datetime, until: datetime) -> Mail | None:
+        """Take the mail that has been due for longest, with all that it tells as of now. None: nothing is due.
+
+        From the commit on it is in doubt, until its outcome is settled.
+        """
+
+    async def settle(self, mail: Mail, outcome: Outcome, now: datetime, again_at: datetime) -> bool:
+        """Note how an attempt ended. Returns whether it was noted: another may have claimed the mail meanwhile."""
+
+    async def forget(self, now: datetime) -> None:
+        """Delete what is so old that it can't be told again, and reports that nobody looks at any more."""
+
+
+class MailSession(Protocol):
+    """A connection to the mail server."""
+
+    async def send(self, mail: Mail) -> Outcome:
+        """Hand one mail over. Never raises for what the server says or does."""
+
+
+class MailServer(Protocol):
+    """The mail server."""
+
+    def connected(self) -> AbstractAsyncContextManager[MailSession]:
+        """A connection, ready to take mails.
+
+        Raises:
+            MailServerAwayError: it does not answer, or does not let us in.
+        """

@@ -122,9 +122,11 @@ class World:
 
 
 @asynccontextmanager
-async def opened_world(stack: EmbeddedStack, narrator: Narrator, *, port: int | None = None) -> AsyncIterator[World]:
+async def opened_world(
+    stack: EmbeddedStack, narrator: Narrator, *, port: int | None = None, smtp_port: int | None = None
+) -> AsyncIterator[World]:
     """The services on a started stack, with the schools' empty databases; stopped at the end."""
-    installation = Installation.fresh(stack.endpoints)
+    installation = Installation.fresh(stack.endpoints, smtp_port)
     async with AsyncExitStack() as opening:
         with narrator.doing("databases, topics and buckets created"):
             await prepare(installation)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf, PlatformOrAdministrator
@@ -20,11 +20,13 @@ from cpro_platform.http import (
     is_not_modified,
     require_match,
 )
-from cpro_settings import handlers
 from cpro_settings.bootstrap import Service
 from cpro_settings.domain.sheet import StoredSheet
+from cpro_settings.entrypoints import notification_api
 from cpro_settings.entrypoints.models import ChangeOut, SheetIn, SheetOut, TransferSettingsIn, TransferSettingsOut
+from cpro_settings.entrypoints.wiring import Wired
 from cpro_settings.errors import INVALID_SHEET
+from cpro_settings.handlers import establishments as handlers
 
 _UNKNOWN = documented(problems.ESTABLISHMENT_UNKNOWN)
 
@@ -42,21 +44,13 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro settings",
         service="settings",
-        routers=[router],
+        routers=[router, notification_api.router],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
         lifespan=lifespan,
         state={"service": service},
     )
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-Wired = Annotated[Service, Depends(_service)]
 
 
 @router.get("", response_model=SheetOut, responses=_UNKNOWN | {304: {"description": "La fiche n'a pas changé"}})

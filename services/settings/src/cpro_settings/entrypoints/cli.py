@@ -1,4 +1,4 @@
-"""`cpro-settings api | relay | migrate`."""
+"""`cpro-settings api | relay | notify | migrate`."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import typer
 
 from cpro_platform import logs, tracing
 from cpro_platform.process import run_service, serve
-from cpro_settings.bootstrap import NAME, Service, prepare
+from cpro_settings.bootstrap import NAME, Service, Work, prepare
 from cpro_settings.config import Config
 from cpro_settings.entrypoints.api import create
 
@@ -17,19 +17,28 @@ app = typer.Typer(help="The establishment sheet and the transfer opt-in.", no_ar
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, background=False)), config.http)
+    serve(create(Service(config, work=Work.NOTHING)), config.http)
 
 
 @app.command()
 def relay() -> None:
     """Publish this service's events, and what was left in the tenants' outboxes."""
     config = _configured()
-    run_service(lambda: Service(config), config.operations)
+    run_service(lambda: Service(config, work=Work.RELAY), config.operations)
+
+
+@app.command()
+def notify() -> None:
+    """Tell the establishments that want it of completed transfers, by e-mail."""
+    config = _configured()
+    if not config.smtp.host:
+        raise typer.BadParameter("there is no mail server: set CPRO_SETTINGS_SMTP__HOST")
+    run_service(lambda: Service(config, work=Work.NOTIFY), config.operations)
 
 
 @app.command()
 def migrate() -> None:
-    """Create the database and the topic where absent, and bring the schema to the newest."""
+    """Create the database and the topics where absent, and bring the schema to the newest."""
     asyncio.run(prepare(_configured()))
 
 

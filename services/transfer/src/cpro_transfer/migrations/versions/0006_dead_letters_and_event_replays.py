@@ -1,12 +1,12 @@
 """Dead letters, as they are read from their topics, and replays of the establishments' event logs.
 
-Revision ID: 0008
+Revision ID: 0006
 Revises: 0005
 """
 
 from alembic import op
 
-revision = "0008"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None

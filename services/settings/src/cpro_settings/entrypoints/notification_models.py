@@ -1,0 +1,108 @@
+"""The bodies of requests and answers about notifications by e-mail."""
+
+from datetime import date
+from typing import Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from cpro_contracts.identifiers import Uai
+from cpro_settings.domain.notifications import MailReport, MailState, Obstacle, Standing
+
+
+class NotificationSettingsIn(BaseModel):
+    """The administrator's choice."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": True}]})
+
+    enabled: bool = Field(strict=True)
+
+
+class NotificationSettingsOut(BaseModel):
+    """The choice in force, and what keeps mails from being sent where they are wanted.
+
+    `obstacle` is `no_address` (the sheet has none any more) or `address_refused`: the mail server has refused
+    `refused_address` for good, and said `refused_with`. A corrected sheet, or choosing the same again, mends that.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "uai": "0752387M",
+                    "enabled": True,
+                    "address": "ce.0752387m@ac-paris.fr",
+                    "obstacle": None,
+                    "refused_address": None,
+                    "refused_with": None,
+                    "changed_at": "2026-09-01T08:00:00Z",
+                    "changed_by": "administrateur-0752387M",
+                }
+            ]
+        }
+    )
+
+    uai: Uai
+    enabled: bool
+    address: str | None
+    obstacle: Obstacle | None
+    refused_address: str | None
+    refused_with: str | None
+    changed_at: AwareDatetime | None
+    changed_by: str | None
+
+    @classmethod
+    def of(cls, standing: Standing) -> Self:
+        """What is answered for a preference and its standing."""
+        preference = standing.preference
+        return cls(
+            uai=preference.uai,
+            enabled=preference.enabled,
+            address=standing.address,
+            obstacle=standing.obstacle,
+            refused_address=standing.refused_address,
+            refused_with=standing.refused_with,
+            changed_at=preference.changed_at,
+            changed_by=preference.changed_by,
+        )
+
+
+class NotificationOut(BaseModel):
+    """One mail: what it tells, where it went, and what the mail server said."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "0b8f0f6e-2f5c-4b0e-9d0e-0f6a3c1b2a10",
+                    "day": "2026-09-02",
+                    "state": "sent",
+                    "recipient": "ce.0752387m@ac-paris.fr",
+                    "incoming": 12,
+                    "outgoing": 3,
+                    "attempts": 1,
+                    "formed_at": "2026-09-02T05:00:12Z",
+                    "settled_at": "2026-09-02T05:00:13Z",
+                    "tried_again_at": None,
+                    "reply": "250 OK",
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    day: date
+    state: MailState
+    recipient: str | None
+    incoming: int
+    outgoing: int
+    attempts: int
+    formed_at: AwareDatetime
+    settled_at: AwareDatetime | None
+    tried_again_at: AwareDatetime | None
+    reply: str | None
+
+    @classmethod
+    def of(cls, report: MailReport) -> Self:
+        """What is answered for a mail."""
+        return cls(**{name: getattr(report, name) for name in MailReport.__slots__})

@@ -1,0 +1,1 @@
+"""Use cases: what an administrator chooses, and whom the service tells what."""
