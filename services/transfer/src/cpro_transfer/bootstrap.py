@@ -221,7 +221,9 @@ class Service:
         if Work.RELAY in self._work:
             self.background.start(
                 "relay",
-                Relay(self._outbox_database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept).run,
+                Relay(
+                    self._outbox_database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept
+                ).run,
             )
             self.background.start("statistics", self._gauges.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
