@@ -11,25 +11,10 @@ import pytest
 
 from cpro_test_support.faults.journeys import Journeys
 from cpro_test_support.faults.outages import Dependency, Outages, Way
+from cpro_test_support.faults.points import OF_THE_MOVER
 from cpro_test_support.faults.processes import Zygote
 from cpro_test_support.transfers import environment_of
 
-POINTS = (
-    "move.claiming",
-    "move.claimed",
-    "move.prepared",
-    "move.holding",
-    "move.held",
-    "move.files_copied",
-    "move.copied",
-    "move.landing",
-    "move.landed",
-    "move.finishing",
-    "move.finished",
-    "move.tidied",
-    "move.completing",
-    "move.completed",
-)
 NEEDED = (Dependency.ORIGIN, Dependency.DESTINATION, Dependency.SERVICE_DATABASE, Dependency.STORE)
 IN_EVERY_RUN = {
     ("move.copied", Dependency.ORIGIN),
@@ -49,7 +34,7 @@ def _cells() -> list[Any]:
             id=f"{point}-{dependency}-{way}",
             marks=[] if (point, dependency) in IN_EVERY_RUN else [pytest.mark.faults],
         )
-        for row, point in enumerate(POINTS)
+        for row, point in enumerate(OF_THE_MOVER)
         for column, dependency in enumerate(NEEDED)
         for way in [list(Way)[(row + column) % 2]]
     ]

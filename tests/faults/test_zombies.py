@@ -17,30 +17,13 @@ import pytest
 from cpro_test_support.faults import tally
 from cpro_test_support.faults.checker import states
 from cpro_test_support.faults.journeys import Journeys
+from cpro_test_support.faults.points import BEFORE_THE_LANDING, OF_THE_MOVER
 from cpro_test_support.faults.processes import Forked, Zygote
 from cpro_test_support.faults.snapshots import snapshot
 from cpro_test_support.schools import School
 from cpro_test_support.transfers import environment_of, eventually
 from cpro_transfer.bootstrap import NAME
 
-BEFORE_THE_LANDING = (
-    "move.claiming",
-    "move.claimed",
-    "move.prepared",
-    "move.holding",
-    "move.held",
-    "move.files_copied",
-    "move.copied",
-    "move.landing",
-)
-FROM_THE_LANDING_ON = (
-    "move.landed",
-    "move.finishing",
-    "move.finished",
-    "move.tidied",
-    "move.completing",
-    "move.completed",
-)
 IN_EVERY_RUN = {"move.claiming", "move.copied", "move.finished"}
 SHORT = {
     "concurrent_batches": 1,
@@ -54,7 +37,7 @@ def _points(points: tuple[str, ...], in_every_run: set[str]) -> list[object]:
     return [pytest.param(one, marks=[] if one in in_every_run else [pytest.mark.faults]) for one in points]
 
 
-@pytest.mark.parametrize("point", _points((*BEFORE_THE_LANDING, *FROM_THE_LANDING_ON), IN_EVERY_RUN))
+@pytest.mark.parametrize("point", _points(OF_THE_MOVER, IN_EVERY_RUN))
 async def test_a_mover_that_wakes_up_after_another_has_ended_its_transfer_changes_nothing(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:

@@ -9,6 +9,7 @@ from asgi_lifespan import LifespanManager
 from httpx import ASGITransport, AsyncClient, Response
 
 from cpro_contracts.identifiers import IneStatus
+from cpro_platform.http import encode_cursor
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.servers import Servers
@@ -169,3 +170,13 @@ async def test_nonsense_is_answered_with_a_problem_in_french(world: TransferWorl
     assert (cursor.status_code, cursor.json()["code"]) == (422, "invalid_request")
     assert (pupil.status_code, pupil.json()["code"]) == (422, "invalid_request")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "establishment_unknown")
+
+
+@pytest.mark.parametrize("path", ["transfers?direction=outgoing", "transferable-pupils?"])
+async def test_a_cursor_that_nobody_gave_out_is_refused(world: TransferWorld, api: Api, path: str) -> None:
+    (school,) = await world.schools.opted_in(new_uai())
+
+    for forged in (encode_cursor("hier", "là"), encode_cursor("a", "b", "c"), encode_cursor(1), "%%%"):
+        answer = await api.get(school, f"{path}&cursor={forged}")
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")

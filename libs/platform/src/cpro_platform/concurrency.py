@@ -1,8 +1,8 @@
-"""Two things at once."""
+"""Things that go on at once, and how they end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Any, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -20,6 +20,22 @@ async def both(one: Awaitable[A], other: Awaitable[B]) -> tuple[A, B]:
     if isinstance(second, BaseException):
         raise second
     return first, second
+
+
+async def end(tasks: Collection[asyncio.Task[Any]], *, told_again_seconds: float = 5.0) -> None:
+    """Cancel tasks and wait until all have ended; what they raised is left to whoever asks them.
+
+    One that goes on is told again: before Python 3.12 `asyncio.wait_for`, with which the connection pool waits, forgets
+    a cancellation that comes just when the wait is over.
+    """
+    going_on = set(tasks)
+    while going_on:
+        for task in going_on:
+            task.cancel()
+        ended, going_on = await asyncio.wait(going_on, timeout=told_again_seconds)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # asked: else asyncio says that nobody did
 
 
 async def read_ahead(items: AsyncIterator[A], use: Callable[[A], Awaitable[None]], *, at_most: int) -> None:
@@ -43,6 +59,4 @@ async def read_ahead(items: AsyncIterator[A], use: Callable[[A], Awaitable[None]
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)

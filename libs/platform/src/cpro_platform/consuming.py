@@ -34,6 +34,7 @@ from aiokafka.errors import (
 
 from cpro_contracts.envelope import Envelope, UnreadableEventError
 from cpro_platform import crash_points
+from cpro_platform.concurrency import end
 from cpro_platform.dead_letters import DeadLetters, describe
 from cpro_platform.kafka import Record
 from cpro_platform.readiness import Readiness
@@ -142,9 +143,8 @@ class Consumer:
                     await self._process(consumer, batch, ahead)
         finally:
             if ahead:
-                ahead.cancel()
+                await end({ahead})
             await self._let_go()
-            await asyncio.gather(*([ahead] if ahead else []), return_exceptions=True)
             await consumer.stop()
 
     async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch:
@@ -330,8 +330,7 @@ class Consumer:
         await asyncio.wait({batch}, timeout=self._grace_seconds)
         if not batch.done():
             self._log.warning("consumer.batch_abandoned")
-            batch.cancel()
-            await asyncio.wait({batch})
+            await end({batch})
 
 
 def _read(record: Record) -> Message | UnreadableEventError:

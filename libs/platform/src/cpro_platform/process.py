@@ -13,6 +13,7 @@ import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from cpro_platform.concurrency import end
 from cpro_platform.config import HttpSettings, OperationsSettings
 from cpro_platform.http import operations_router
 from cpro_platform.logs import get_logger
@@ -49,16 +50,8 @@ class Background:
         raise BackgroundDiedError
 
     async def stop(self) -> None:
-        """Cancel the tasks and wait until they have finished or rolled back what they were doing.
-
-        One that goes on is told again: before Python 3.12 `asyncio.wait_for`, with which the connection pool waits,
-        forgets a cancellation that comes just when the wait is over.
-        """
-        going_on = self._tasks
-        while going_on:
-            for task in going_on:
-                task.cancel()
-            _, going_on = await asyncio.wait(going_on, timeout=self._told_again_seconds)
+        """Cancel the tasks and wait until they have finished or rolled back what they were doing."""
+        await end(self._tasks, told_again_seconds=self._told_again_seconds)
         self._tasks.clear()
 
     async def _watched(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from cpro_platform.concurrency import end
 from cpro_platform.database import Connection, database_conninfo
 from cpro_tenant_db.directory import Directory, Tenant, TenantState
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
@@ -81,8 +82,7 @@ class TenantConnections:
         """Close what is idle. Connections still lent are closed when they come back."""
         self._idle_seconds = 0
         if self._reaper:
-            self._reaper.cancel()
-            await asyncio.wait({self._reaper})
+            await end({self._reaper})
         for _, idle in self._idle.values():
             await idle.connection.close()
         self._idle.clear()

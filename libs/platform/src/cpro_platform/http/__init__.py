@@ -3,7 +3,7 @@
 from cpro_platform.http.app import UaiPath, UnguardedRouteError, create_app, operations_router
 from cpro_platform.http.combined import combine
 from cpro_platform.http.conditional import IfMatch, IfNoneMatch, is_not_modified, require_match
-from cpro_platform.http.pages import Page, decode_cursor, encode_cursor
+from cpro_platform.http.pages import Page, decode_cursor, encode_cursor, read_cursor
 from cpro_platform.http.problem_responses import FieldProblem, Problem, documented
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "encode_cursor",
     "is_not_modified",
     "operations_router",
+    "read_cursor",
     "require_match",
 ]

@@ -3,8 +3,8 @@
 import base64
 import binascii
 import json
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -39,7 +39,26 @@ def decode_cursor(cursor: str | None, *, types: Sequence[type]) -> tuple[str | i
     except (binascii.Error, ValueError):
         position = None
     if not isinstance(position, list) or [type(value) for value in position] != list(types):
-        raise RefusedError(
-            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
-        )
+        raise _not_valid()
     return tuple(position)
+
+
+def read_cursor(cursor: str | None, *readers: Callable[[str], Any]) -> Any:
+    """The same, for sort values that were written as text: a tuple of what the readers make of them, or None.
+
+    Raises:
+        RefusedError: `invalid_request`: this is no cursor of this list.
+    """
+    written = decode_cursor(cursor, types=[str] * len(readers))
+    if written is None:
+        return None
+    try:
+        return tuple(read(str(value)) for read, value in zip(readers, written, strict=True))
+    except ValueError:
+        raise _not_valid() from None
+
+
+def _not_valid() -> RefusedError:
+    return RefusedError(
+        problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
+    )

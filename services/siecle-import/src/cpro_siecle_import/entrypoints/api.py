@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor, read_cursor
 from cpro_siecle_import import errors, handlers
 from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
@@ -313,12 +313,5 @@ async def _csv_rows(service: Service, job: Job, severity: Severity | None, *, af
 
 
 def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
-    position = decode_cursor(cursor, types=(str, str))
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
-    except ValueError:
-        raise RefusedError(
-            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
-        ) from None
+    position: tuple[datetime, UUID] | None = read_cursor(cursor, datetime.fromisoformat, UUID)
+    return position

@@ -105,21 +105,14 @@ LEFT JOIN LATERAL (
 LEFT JOIN establishment there ON there.uai = d.uai
 """
 
-LOCK_TRANSFERS = """
-SELECT 1 FROM transfer WHERE id = ANY (ARRAY(
-    SELECT t.id FROM unnest(%s::text[]) AS touched (match_key)
-    CROSS JOIN LATERAL (SELECT id, state FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
-    WHERE t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
-)) ORDER BY id FOR UPDATE
+_LIVE = """
+SELECT t.id FROM unnest(%s::text[]) AS touched (match_key)
+CROSS JOIN LATERAL (SELECT id, state FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
+WHERE t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
 """
+LOCK_TRANSFERS = f"SELECT 1 FROM transfer WHERE id = ANY (ARRAY({_LIVE})) ORDER BY id FOR UPDATE"
 # Asked once the locks are held: who was waited for may have planned another in place of the one that he had.
-ANY_LIVE = """
-SELECT EXISTS (
-    SELECT 1 FROM unnest(%s::text[]) AS touched (match_key)
-    CROSS JOIN LATERAL (SELECT state FROM transfer WHERE transfer.match_key = touched.match_key OFFSET 0) t
-    WHERE t.state IN ('planned', 'holding', 'copying', 'landed', 'held')
-)
-"""
+ANY_LIVE = f"SELECT EXISTS ({_LIVE})"
 
 # Called for again before the mover has acted on the request to stop.
 LET_GO_ON = f"""

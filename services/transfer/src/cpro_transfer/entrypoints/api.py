@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -13,7 +13,7 @@ from cpro_contracts import problems
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError, RetryableError
-from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, UaiPath, create_app, documented, encode_cursor, read_cursor
 from cpro_platform.http.problem_responses import language_of
 from cpro_platform.logs import get_logger
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
@@ -87,8 +87,7 @@ async def list_transfers(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[TransferOut]:
-    after = decode_cursor(cursor, types=[str, str])
-    position = (datetime.fromisoformat(str(after[0])), UUID(str(after[1]))) if after else None
+    position: Any = read_cursor(cursor, datetime.fromisoformat, UUID)
     found = await service.queries.transfers_of(uai, direction, state=status, after=position, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
@@ -157,8 +156,7 @@ async def list_transferable_pupils(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[TransferablePupilOut]:
-    after = decode_cursor(cursor, types=[str, str, str])
-    position = (str(after[0]), str(after[1]), UUID(str(after[2]))) if after else None
+    position: Any = read_cursor(cursor, str, str, UUID)
     with _known_establishment():
         found = await service.pupils.former_pupils(uai, after=position, limit=limit + 1)
     page = found[:limit]

@@ -51,7 +51,7 @@ import structlog
 
 from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points, tracing
-from cpro_platform.concurrency import both
+from cpro_platform.concurrency import both, end
 from cpro_platform.transience import is_transient
 from cpro_transfer.domain.transfers import Claim, TransferState
 from cpro_transfer.errors import (
@@ -313,8 +313,7 @@ class Mover:
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait({keeper})
+            await end({keeper})
 
 
 def _ids(claims: Sequence[Claim]) -> set[UUID]:
