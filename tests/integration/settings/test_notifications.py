@@ -52,7 +52,7 @@ async def test_the_transfers_of_a_day_come_in_one_mail_to_each_school(told: Noti
     await told.transfers(pair[1], pair[0], 1)
 
     await told.sends()
-    assert told.mailbox.received == []  # today's hour struck before they completed
+    assert await told.mails(pair[0]) == []  # today's hour struck before they completed
     told.next_day()
     await told.sends()
     await told.sends()
