@@ -1,5 +1,6 @@
 """`cpro-settings notify` as an installation runs it: killed at every point, stopped in good order, fed by Kafka."""
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -86,13 +87,17 @@ async def test_a_signal_while_the_server_takes_a_mail_makes_no_copy(notify: Noti
     await notify.transfers(*pair)
     notify.mailbox.answers.clear()
 
-    async with NotifyProcess(notify.config) as stopped:
-        await notify.mailbox.taken.wait()
-        stopped.send(signal.SIGTERM)
-        notify.mailbox.answers.set()
-        status, log = await stopped.ended()
+    (port,) = free_ports(1)
 
-    assert (status, log) == (0, "")
+    async with NotifyProcess(notify.config, CPRO_SETTINGS_OPERATIONS__PORT=str(port)) as stopped:
+        async with asyncio.timeout(120):
+            await notify.mailbox.taken.wait()
+        stopped.send(signal.SIGTERM)
+        await eventually(lambda: closed(port))  # the first thing that a process does when it is told to end
+        notify.mailbox.answers.set()
+        status, _ = await stopped.ended()
+
+    assert status == 0
     assert [mail["state"] for mail in await notify.mails(pair[0])] == ["sent"]
 
 
@@ -148,6 +153,15 @@ async def test_the_process_reads_the_topic_and_sends_and_says_nothing_of_anybody
     assert "mail.refused" in events
     for secret in (ADDRESS, "corrected", event.match_key, str(event.origin_pupil_id), "Jean-Jaur"):
         assert secret not in log
+
+
+async def closed(port: int) -> bool | None:
+    try:
+        _, writer = await asyncio.open_connection(LOCALHOST, port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return None
 
 
 async def ready(client: httpx.AsyncClient) -> bool | None:

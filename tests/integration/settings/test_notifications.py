@@ -52,7 +52,7 @@ async def test_the_transfers_of_a_day_come_in_one_mail_to_each_school(told: Noti
     await told.transfers(pair[1], pair[0], 1)
 
     await told.sends()
-    assert told.mailbox.received == []  # today's hour struck before they completed
+    assert await told.mails(pair[0]) == []  # today's hour struck before they completed
     told.next_day()
     await told.sends()
     await told.sends()
@@ -376,6 +376,26 @@ async def test_any_number_of_senders_send_each_mail_once(told: NotifyWorld, pair
     await asyncio.gather(*(told.sends() for _ in range(6)))
 
     assert sorted(mail.recipients for mail in told.mailbox.received) == [(DESTINATION_ADDRESS,), (ORIGIN_ADDRESS,)]
+
+
+async def test_a_sender_that_is_told_to_stop_settles_the_mail_under_way_and_begins_no_other(
+    told: NotifyWorld, pair: Pair
+) -> None:
+    await told.transfers(*pair)
+    told.next_day()
+    told.mailbox.answers.clear()
+    sending = asyncio.create_task(told.sends())
+    await told.mailbox.taken.wait()
+
+    sending.cancel()
+    told.mailbox.answers.set()  # the answer takes its way over the network; the cancellation is there at once
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+
+    mails = [*await told.mails(pair[0]), *await told.mails(pair[1])]
+    states = sorted(mail["state"] for mail in mails)
+    assert states == ["sent", "waiting"]
+    assert len(told.mailbox.received) == 1
 
 
 @pytest.mark.parametrize(

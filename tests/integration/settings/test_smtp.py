@@ -133,10 +133,13 @@ async def test_a_server_that_says_nothing_is_given_up_and_leaves_a_doubt() -> No
 async def test_after_a_refusal_the_next_mail_goes_over_the_same_connection() -> None:
     async with opened_mailbox() as mailbox:
         mailbox.to_mail = ["554 5.6.0 no", None]
+        mailbox.to_recipient[ADDRESS] = "550 5.1.1 no"
         async with session(mailbox, security="none") as server, server.connected() as connected:
-            outcomes = [await connected.send(MAIL) for _ in range(2)]
+            outcomes = [await connected.send(MAIL)]
+            mailbox.to_recipient.clear()
+            outcomes += [await connected.send(MAIL) for _ in range(2)]
 
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Refused", "Sent"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Refused", "Refused", "Sent"]
     assert mailbox.connections == 1
 
 

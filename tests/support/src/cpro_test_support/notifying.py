@@ -28,12 +28,14 @@ from cpro_settings.domain.sheet import Sheet, StoredSheet
 from cpro_settings.handlers import notifying
 from cpro_test_support.mail_server import Mailbox
 from cpro_test_support.schools import fresh_database
-from cpro_test_support.transfers import DEADLINE_SECONDS, environment_of
+from cpro_test_support.transfers import environment_of
 
 MONDAY_NOON = datetime(2026, 9, 7, 12, tzinfo=UTC)
 SENDER = "ne-pas-repondre@cpro.example"
 LIST_URL = "https://cpro.example/etablissements/{uai}/transferts"
 LEASE_SECONDS = 30.0
+_END_SECONDS = 120.0
+"""Starting and ending a process, on a machine that has much else to do."""
 
 
 def completed(origin: str, destination: str, at: datetime, transfer_id: UUID | None = None) -> TransferCompleted:
@@ -169,6 +171,6 @@ class NotifyProcess:
     async def ended(self) -> tuple[int | None, str]:
         """Wait for its end: the exit status, negative for a signal, and its log."""
         assert self._process is not None
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(_END_SECONDS):
             _, log = await self._process.communicate()
         return self._process.returncode, log.decode()

@@ -18,8 +18,9 @@ said. Then mails are either lost sometimes or sent twice sometimes. Ours are sen
 known for what it is:
 
 1. *Claim*, one transaction: lease, and `in_doubt`. What the mail tells is settled: nothing is added from here on.
-2. *Send.* The Message-ID is the mail's id, and the bytes are those of the first attempt: mail systems that drop copies
-   by Message-ID show one. A school where both arrive reads the same figures twice, never one transfer in two mails.
+2. *Send.* The Message-ID is the mail's id, and the bytes are those of the first attempt, unless the sheet has changed
+   or a transfer was undone meanwhile: mail systems that drop copies by Message-ID show one. A school where both arrive
+   reads the same figures twice, never one transfer in two mails.
 3. *Settle*, one transaction, only under our claim. Sent: done. Refused or postponed with an answer: certainly not
    taken, so no longer in doubt, and news may join again; unless an earlier attempt was in doubt. No answer: in doubt.
 
@@ -192,7 +193,7 @@ class Notifier:
         try:
             return await asyncio.shield(sending)
         except asyncio.CancelledError:
-            await asyncio.wait({sending})
+            await asyncio.gather(sending, return_exceptions=True)
             raise
 
     async def _send_next(self, session: MailSession) -> Outcome | None:
