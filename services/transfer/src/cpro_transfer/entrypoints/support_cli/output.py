@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -30,6 +31,16 @@ class Output:
         for row in rows:
             table.add_row(*map(str, row))
         self._out.print(table)
+
+    def lines(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Rows under their headings, of words: nothing is cut off, whoever reads it."""
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        width = max(self._out.width, self._out.measure(table).maximum if table.row_count else 0)
+        self._out.print(table, width=width, crop=False, no_wrap=True, highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:
         """A line of the result."""
