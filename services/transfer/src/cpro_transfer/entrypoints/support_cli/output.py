@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -34,13 +33,10 @@ class Output:
 
     def lines(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Rows under their headings, of words: nothing is cut off, whoever reads it."""
-        table = Table(box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, no_wrap=True)
-        for row in rows:
-            table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-        width = max(self._out.width, self._out.measure(table).maximum if table.row_count else 0)
-        self._out.print(table, width=width, crop=False, no_wrap=True, highlight=False, soft_wrap=True)
+        cells = [list(columns), *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     def line(self, text: str) -> None:
         """A line of the result."""
