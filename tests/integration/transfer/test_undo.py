@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from cpro_test_support.desk import TICKET, Desk, opened_desk
+from cpro_test_support.reconciling import database_lost, reconciled
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.servers import Servers
@@ -100,6 +101,9 @@ async def test_the_school_that_has_them_back_can_work_on_them_again(world: Trans
     await moved.origin.execute("UPDATE report SET title = 'changed' WHERE pupil_id = %s", moved.leaver)
 
     assert await moved.origin.fetch("SELECT records_moved_at, records_moved_to FROM pupil") == [(None, None)]
+    path = f"establishments/{moved.origin.uai}/transferable-pupils"
+    (listed,) = (await desk.get(path, role="administrator", school=moved.origin)).json()["items"]
+    assert (listed["code"], listed["automatic"]) == ("undone", False)
 
 
 async def test_the_same_facts_never_plan_again_what_was_undone_and_new_facts_do(
@@ -313,6 +317,55 @@ async def test_an_undo_needs_both_doors_open_as_any_move(
         await world.ends("undone")
 
     assert set((await world.schools.verify()).places.values()) == {moved.origin.uai}
+
+
+async def test_rows_that_come_home_otherwise_than_they_once_left_are_not_landed(
+    world: TransferWorld, desk: Desk
+) -> None:
+    moved = await a_pupil_has_moved(world)
+    # The two receipts of the first move agree no more: somebody has been at one of them.
+    await moved.origin.execute(
+        "UPDATE transfer_receipt SET tables = jsonb_set(tables, '{report,digest}', to_jsonb(repeat('0', 64)))"
+    )
+    await desk.act(moved.id, "undo")
+
+    async with world.service(MOVE_ONLY):
+        (held,) = await world.ends("held")
+
+    assert held["reason"] == "digest_mismatch"
+    verdict = await world.schools.verify()
+    assert verdict.clean
+    assert set(verdict.places.values()) == {moved.destination.uai}
+    assert await moved.origin.fetch("SELECT id FROM pupil WHERE records_moved_at IS NULL") == []
+
+
+@pytest.mark.parametrize("point", [None, "move.held", "move.landed"])
+async def test_a_rebuilt_transfer_database_knows_undos_by_their_ids_and_goes_on_with_them(
+    world: TransferWorld, desk: Desk, point: str | None
+) -> None:
+    moved = await a_pupil_has_moved(world)
+    await moved.destination.execute("INSERT INTO report (pupil_id, title) VALUES (%s, 'own')", moved.arrived)
+    undo = (await desk.act(moved.id, "undo")).json()
+    if point:
+        with world.process("move", crash_at=point, concurrent_batches=1) as mover:
+            await mover.start()
+            await mover.ended()
+    else:
+        async with world.service(MOVE_ONLY):
+            await world.ends("undone")
+
+    async with database_lost(world) as anew:
+        await anew.take_in_events()
+        await reconciled(anew, moved.origin.uai, moved.destination.uai)
+        async with anew.service(MOVE_ONLY):
+            (undone,) = await anew.ends("undone")
+        (again,) = await anew.transfers(undoes=moved.id)
+
+    assert (undone["id"], str(again["id"]), again["state"]) == (moved.id, undo["id"], "completed")
+    verdict = await world.schools.verify()
+    assert {verdict.places[key] for key in world.schools.seeded.rows} == {moved.origin.uai}
+    assert verdict.clean
+    assert await moved.destination.fetch("SELECT title FROM report") == [("own",)]
 
 
 async def test_a_restored_destination_without_the_receipt_gives_nothing_back(world: TransferWorld, desk: Desk) -> None:
