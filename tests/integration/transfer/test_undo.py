@@ -145,6 +145,28 @@ async def test_what_the_destination_has_of_its_own_stays_there(world: TransferWo
     assert (verdict.lost, verdict.doubled, verdict.changed, verdict.broken_files) == (frozenset(),) * 4
 
 
+async def test_an_inactive_pupil_keeps_what_the_destination_has_of_its_own_for_the_next_school(
+    world: TransferWorld, desk: Desk
+) -> None:
+    moved = await a_pupil_has_moved(world)
+    await moved.destination.execute("INSERT INTO report (pupil_id, title) VALUES (%s, 'own')", moved.arrived)
+    await moved.destination.loses(moved.arrived)
+    await world.take_in_events()
+    await desk.act(moved.id, "undo")
+    async with world.service(MOVE_ONLY):
+        await world.ends("undone")
+        assert await moved.destination.fetch("SELECT records_moved_at FROM pupil") == [(None,)]
+
+        (third,) = await world.schools.opted_in(new_uai())
+        await third.has(moved.ine)
+        await world.take_in_events()
+        await world.ends("completed", origin_uai=moved.destination.uai, destination_uai=third.uai)
+
+    assert await third.fetch("SELECT title FROM report") == [("own",)]
+    verdict = await world.schools.verify()
+    assert {verdict.places[key] for key in world.schools.seeded.rows} == {moved.origin.uai}
+
+
 EDITS = {
     "edited": ("UPDATE report SET title = 'theirs' WHERE id = %s", "report", "edited"),
     "deleted": ("DELETE FROM report WHERE id = %s", "report", "deleted"),
