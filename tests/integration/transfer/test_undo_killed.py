@@ -1,13 +1,15 @@
 """Kill the mover at each of its crash points while it undoes a transfer; the next one brings every record home.
 
-The points that ordinary moves are killed at, and one of support's own.
+The points that ordinary moves are killed at, and support's own.
 """
 
 import signal
 
+import httpx
 import pytest
 
-from cpro_test_support.desk import opened_desk
+from cpro_test_support.desk import TICKET, opened_desk
+from cpro_test_support.reconciling import answering
 from cpro_test_support.records import Amounts
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld
@@ -62,3 +64,32 @@ async def test_a_mover_killed_anywhere_in_an_undo_leaves_every_record_in_exactly
     assert await world.schools.store.list(f"tenants/{destination.uai}/") == []
     assert (await world.published(moved["id"])).count("cpro.transfer.undone.v1") == 1
     assert (await origin.fetch("SELECT count(*) FROM report WHERE pupil_id = %s", leaver)) == [(RECORDS.reports,)]
+
+
+@pytest.mark.parametrize(("act", "point"), [("cancel", "support.cancelling"), ("undo", "support.undo_planning")])
+async def test_an_api_killed_in_the_middle_of_an_act_has_done_nothing_of_it(
+    world: TransferWorld, servers: Servers, act: str, point: str
+) -> None:
+    await world.a_pupil_changes_school(RECORDS)
+    await world.take_in_events()
+    if act == "undo":
+        async with world.service(Work.MOVE):
+            await world.ends("completed")
+    before = await world.transfers()
+    transfer_id = before[0]["id"]
+    token = servers.tokens.token("a-support", ["support"])
+
+    async with answering(world, crash_at=point) as (process, url), httpx.AsyncClient() as client:
+        with pytest.raises(httpx.TransportError):
+            await client.post(
+                f"{url}/v1/support/transfers/{transfer_id}/{act}",
+                json={"ticket": TICKET},
+                headers={"Authorization": f"Bearer {token}"},
+            )
+        assert await process.ended() == -signal.SIGKILL
+
+    assert await world.transfers() == before
+    async with opened_desk(world, servers) as desk:
+        assert await desk.audit(transfer_id) == []
+        assert (await desk.act(transfer_id, act)).is_success
+        assert len(await desk.audit(transfer_id)) == 1

@@ -1,6 +1,5 @@
 """What support may do to a transfer, and when. Pure: no clock, no I/O."""
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,11 +9,6 @@ from cpro_transfer.domain.transfers import IN_HAND, Transfer, TransferState
 
 TICKET_FORM = r"[A-Z][A-Z0-9]{1,15}-[0-9]{1,10}"
 """Letters that name the queue, a hyphen, a number: CPRO-10482."""
-
-
-def is_ticket(text: str) -> bool:
-    """Whether this has the form of a ticket number."""
-    return re.fullmatch(TICKET_FORM, text) is not None
 
 
 class Action(StrEnum):
