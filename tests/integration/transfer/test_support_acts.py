@@ -179,6 +179,24 @@ async def test_one_in_hand_is_asked_to_stop_and_no_news_of_the_join_takes_that_b
     assert await origin.fetch("SELECT * FROM transfer_hold") == []
 
 
+async def test_one_that_waits_in_hand_for_its_next_try_is_cancelled_without_waiting(
+    world: TransferWorld, desk: Desk
+) -> None:
+    origin, _, transfer_id = await a_planned_transfer(world)
+    async with world.database.begin() as tx:
+        await tx.execute(
+            "UPDATE transfer SET state = 'copying', epoch = 1, reason = 'tenant_unavailable',"
+            " due_at = now() + interval '1 hour' WHERE id = %s",
+            (transfer_id,),
+        )
+
+    async with world.service(MOVE_ONLY):
+        assert (await desk.act(transfer_id, "cancel")).status_code == 200
+        await world.ends("cancelled", reason="cancelled_by_support")
+
+    assert set((await world.schools.verify()).places.values()) == {origin.uai}
+
+
 @pytest.mark.parametrize("state", ["landed", "completed"])
 async def test_what_has_landed_is_not_cancelled(world: TransferWorld, desk: Desk, state: str) -> None:
     _, destination, transfer_id = await a_planned_transfer(world)

@@ -34,7 +34,8 @@ UPDATE transfer t SET
     reason = CASE WHEN %(at_once)s THEN %(reason)s ELSE t.reason END,
     detail = CASE WHEN %(at_once)s THEN NULL ELSE t.detail END,
     state_changed_at = CASE WHEN %(at_once)s THEN now() ELSE t.state_changed_at END,
-    due_at = CASE WHEN %(at_once)s THEN NULL ELSE t.due_at END,
+    -- One that waits for its next try in a mover's hands stops now, not then.
+    due_at = CASE WHEN %(at_once)s THEN NULL WHEN t.lease_until IS NULL THEN clock_timestamp() ELSE t.due_at END,
     cancel_requested = CASE WHEN %(at_once)s THEN NULL ELSE %(reason)s END,
     destination_revision =
         (SELECT e.revision FROM enrolment e WHERE e.match_key = t.match_key AND e.uai = t.destination_uai),
