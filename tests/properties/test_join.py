@@ -26,7 +26,9 @@ from cpro_platform.clock import SystemClock
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.support_desk import PostgresSupportDesk
 from cpro_transfer.domain.matching import Enrolment, Held, Move, decide
+from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.ports import Fact
 
@@ -236,6 +238,56 @@ async def test_whatever_a_mover_does_meanwhile_what_stands_in_the_end_is_what_th
     moved = await _moved(world, play)
     assert await mover.in_hand() == []
     assert await mover.stands() == expected(facts, moved)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.one_of(histories, journeys), news=st.lists(happenings, max_size=4), data=st.data())
+async def test_what_support_has_cancelled_stands_until_one_of_its_facts_has_changed(
+    world: TransferWorld, history: list[Happening], news: list[Happening], data: st.DataObject
+) -> None:
+    play = Play.new()
+    start = data.draw(st.sampled_from([called_for, called_for, doors_open]), label="start")
+    facts = play.facts([*start, *history, *news])
+    before = facts[: len(start) + len(history)]
+    await take_in(world, before, [])
+    await _support_cancels_all(world, play)
+
+    late = data.draw(st.permutations([*before, *before[:3]]), label="everything published so far, again")
+    await take_in(world, late, [3, 7])
+    assert await live(world, play) == set()
+
+    await take_in(world, facts, data.draw(st.lists(st.integers(0, 30), max_size=3), label="ends of batches"))
+    standing = {_facts_of(row, before) for row in expected(before)}
+    assert await live(world, play) == {row for row in expected(facts) if _facts_of(row, facts) not in standing}
+
+
+async def _support_cancels_all(world: TransferWorld, play: Play) -> None:
+    desk = PostgresSupportDesk(world.database, SystemClock())
+    async with world.database.begin() as tx:
+        rows = await tx.execute(
+            "SELECT id FROM transfer WHERE match_key = ANY (%s) AND state IN ('planned', 'held')", (play.match_keys,)
+        )
+        transfers = await rows.fetchall()
+    for (transfer_id,) in transfers:
+        await desk.cancel(transfer_id, Order("a-support", "support", "CPRO-1"), dry_run=False)
+
+
+def _facts_of(row: tuple[object, ...], facts: Sequence[Fact]) -> tuple[object, ...]:
+    """The business key of what is called for; with a destination, the revisions of the other facts as well."""
+    match_key, origin, _, origin_revision, destination, _, _ = row
+    key = (match_key, origin, origin_revision, destination)
+    if destination is None:
+        return key
+    arrival = (
+        fact.event.revision
+        for fact in facts
+        if isinstance(fact.event, PupilEvent) and (fact.event.match_key, fact.event.uai) == (match_key, destination)
+    )
+    doors = (
+        max(f.event.revision for f in facts if isinstance(f.event, TransferOptInChanged) and f.event.uai == uai)
+        for uai in (origin, destination)
+    )
+    return (*key, max(arrival), *doors)
 
 
 class _Mover:

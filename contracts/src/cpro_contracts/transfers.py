@@ -29,6 +29,8 @@ class Reason(StrEnum):
     COMPLETED = "completed"
     RETURNED = "returned"
     UNDONE = "undone"
+    CANCELLED_BY_SUPPORT = "cancelled_by_support"
+    RECORDS_EDITED = "records_edited"
     CATALOGUE_INCOMPLETE = "catalogue_incomplete"
     SCHEMA_BEHIND = "schema_behind"
     TENANT_UNAVAILABLE = "tenant_unavailable"

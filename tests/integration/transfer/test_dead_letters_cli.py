@@ -61,7 +61,7 @@ async def test_without_execute_the_tool_says_what_it_would_do_and_writes_nothing
 
     async with answering(world) as (_, url):
         english = await cpro_support(servers, url, "dead-letters", "replay", *chosen)
-        french = await cpro_support(servers, url, "dead-letters", "replay", *chosen, language="fr_FR.UTF-8")
+        french = await cpro_support(servers, url, "dead-letters", "replay", *chosen, LC_ALL="fr_FR.UTF-8")
 
     assert await row_versions(world) == before
     assert (english.code, french.code) == (1, 1)

@@ -29,7 +29,7 @@ async def test_support_counts_then_publishes_with_the_tool(world: TransferWorld,
         replay_id = counted.json["id"]
         nothing = await replayed_messages(world, replay_id)
         published = await cpro_support(servers, url, "replay", "events", "--resume", replay_id, "--execute")
-        at_once = await cpro_support(servers, url, *chosen, "--execute", "--json", language="fr_FR.UTF-8")
+        at_once = await cpro_support(servers, url, *chosen, "--execute", "--json", LC_ALL="fr_FR.UTF-8")
         too_late = await cpro_support(servers, url, "replay", "events", "--resume", replay_id, "--cancel")
 
     assert (counted.code, counted.json["state"], counted.json["expected"]) == (0, "counted", 3)

@@ -1,12 +1,6 @@
 """`cpro-support reconcile`, as support runs it: a process of its own, over HTTP, with a token from the environment."""
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +8,7 @@ import pytest
 from cpro_test_support.reconciling import answering, database_lost, hears, knowledge, row_versions
 from cpro_test_support.records import Amounts
 from cpro_test_support.servers import Servers
+from cpro_test_support.support_tool import cpro_support
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai, opened_world
 from cpro_transfer.bootstrap import Work
 
@@ -26,31 +21,6 @@ async def world(servers: Servers) -> AsyncIterator[TransferWorld]:
     """A world that waits for no event: what is published and not known is lost."""
     async with opened_world(servers.endpoints, on_their_way_seconds=0) as opened:
         yield opened
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a run of the tool came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it said to a program."""
-        return json.loads(self.out)
-
-
-async def cpro_support(servers: Servers, url: str, *arguments: str, role: str = "support", **environment: str) -> Ran:
-    """Run the tool."""
-    settings = {"CPRO_SUPPORT_URL": url, "CPRO_SUPPORT_TOKEN": servers.tokens.token("tests", [role]), "LC_ALL": "C"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from cpro_transfer.entrypoints.support_cli.app import app; app()", *arguments,
-        env=os.environ | settings | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 async def test_support_rebuilds_a_lost_database_with_one_command(world: TransferWorld, servers: Servers) -> None:

@@ -33,6 +33,7 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.adapters.consumer_groups import ConsumerGroups
 from cpro_transfer.adapters.dead_letters import PostgresLetters
 from cpro_transfer.adapters.event_logs import TenantEventLogs
@@ -45,10 +46,12 @@ from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.adapters.queries import TransferQueries
 from cpro_transfer.adapters.statistics import TransferStatistics
+from cpro_transfer.adapters.support_desk import PostgresSupportDesk
 from cpro_transfer.adapters.sweep_facts import StoredRecordFiles, TenantFileFacts, TransferStandings
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
 from cpro_transfer.adapters.tenant_records import TenantRecords
 from cpro_transfer.adapters.tenant_truth import TenantDatabases
+from cpro_transfer.adapters.undo_truth import TenantUndoTruth
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
@@ -57,6 +60,7 @@ from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
 from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
+from cpro_transfer.handlers.supporting import Support
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -141,6 +145,11 @@ class Service:
             self._uais_in_use,
             longest=config.tenants.event_log_kept,
             highest_rate=config.replay_events_per_second,
+        )
+        self.audit = AuditTrail(self._database)
+        self.desk = PostgresSupportDesk(self._database, self.clock)
+        self.support = Support(
+            self.desk, TenantUndoTruth(self._tenants), self.clock, undo_within=timedelta(days=config.undo_within_days)
         )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(

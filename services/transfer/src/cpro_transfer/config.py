@@ -30,6 +30,8 @@ class Config(BaseSettings):
     operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
+    undo_within_days: float = Field(default=30, gt=0)
+    """How long after its completion support may undo a transfer."""
     settling_seconds: float = Field(default=0, ge=0)
     """How long a planned transfer waits, so that a school can correct a mistaken import."""
     batch_pupils: int = Field(default=50, gt=0)

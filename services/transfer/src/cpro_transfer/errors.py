@@ -1,10 +1,12 @@
-"""What a mover can meet, named by what it does then."""
+"""What a mover or support can meet, named by what they do then."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from cpro_contracts.transfers import Reason
 from cpro_platform.errors import RetryableError
+from cpro_transfer.domain.transfers import Transfer
+from cpro_transfer.domain.undoing import Refusal, Touched
 
 
 class RecordsBusyError(RetryableError):
@@ -45,3 +47,21 @@ class SupersededError(Exception):
 
 class RecordsChangedError(Exception):
     """At the origin, the rows are not those that landed. Nothing was deleted; a person must look."""
+
+
+class NotNowError(Exception):
+    """The transfer is in a state in which what support asks for means nothing. Nothing was changed."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer.state)
+        self.transfer = transfer
+
+
+class UndoRefusedError(Exception):
+    """This transfer is not undone, and why: with the rows in the way, where rows are. Nothing was changed."""
+
+    def __init__(self, refusal: Refusal, transfer: Transfer, touched: Sequence[Touched] = ()) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.transfer = transfer
+        self.touched = touched

@@ -15,9 +15,11 @@ from cpro_transfer.domain.event_replays import EventReplay, ReplayState, Selecti
 from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
 from cpro_transfer.domain.reconciliation import Differences, KnownState, PupilTruth, Truth
+from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.sweeping import RecordFile, Standing, Testimony
 from cpro_transfer.domain.transfer_traces import End, Entry, RestoredTransfer, Trace
 from cpro_transfer.domain.transfers import Claim, Transfer, TransferState
+from cpro_transfer.domain.undoing import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,3 +482,37 @@ class ReplayJobs(Protocol):
 
     def next(self) -> AbstractAsyncContextManager[ReplayInHand | None]:
         """What is due, if anything is. Committed on leaving the block; nobody else has the replay meanwhile."""
+
+
+class SupportDesk(Protocol):
+    """The transfer database, as support acts on it. Each act commits together with its line in the audit trail.
+
+    Raises:
+        NotNowError: in this state the act means nothing; nothing was changed.
+    """
+
+    async def find(self, transfer_id: UUID) -> Transfer | None:
+        """One transfer, whoever's."""
+
+    async def undo_of(self, transfer_id: UUID) -> Transfer | None:
+        """The transfer that undoes this one, if support has asked for that."""
+
+    async def retry(self, transfer_id: UUID, order: Order, *, dry_run: bool) -> Transfer:
+        """Let a mover look at it at once."""
+
+    async def cancel(self, transfer_id: UUID, order: Order, *, dry_run: bool) -> Transfer:
+        """Stop it, for good as long as no fact changes."""
+
+    async def plan_undo(self, transfer_id: UUID, order: Order, *, within: timedelta, dry_run: bool) -> Transfer:
+        """Plan the transfer that takes this one back.
+
+        Raises:
+            UndoRefusedError: what the transfer database says forbids it.
+        """
+
+
+class UndoTruth(Protocol):
+    """What an establishment's database says of records that are to go back."""
+
+    async def look(self, uai: str, transfer_id: UUID, pupil_id: UUID, other_uai: str) -> Finding:
+        """Whether the rows that came to `uai` by this transfer could go back now."""

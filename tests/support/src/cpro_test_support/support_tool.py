@@ -1,4 +1,4 @@
-"""`cpro-support` as support runs it: a process of its own, with a token from the environment."""
+"""`cpro-support`, run as support does: a process of its own, with a token from the environment."""
 
 import asyncio
 import json
@@ -24,13 +24,21 @@ class Ran:
         return json.loads(self.out)
 
 
-async def cpro_support(servers: Servers, url: str, *arguments: str, language: str = "C") -> Ran:
-    """Run the tool."""
-    token = servers.tokens.token("tests", ["support"])
-    settings = {"CPRO_SUPPORT_URL": url, "CPRO_SUPPORT_TOKEN": token, "LC_ALL": language, "COLUMNS": "240"}
+async def cpro_support(
+    servers: Servers, url: str, *arguments: str, role: str = "support", typed: str = "", **environment: str
+) -> Ran:
+    """Run the tool; `typed` is what the person at it answers."""
+    settings = {
+        "CPRO_SUPPORT_URL": url,
+        "CPRO_SUPPORT_TOKEN": servers.tokens.token("tests", [role]),
+        "LC_ALL": "C",
+        "COLUMNS": "240",
+        "PYTHONIOENCODING": "utf-8",
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from cpro_transfer.entrypoints.support_cli.app import app; app()", *arguments,
-        env=os.environ | settings, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=os.environ | settings | environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await process.communicate()
+    out, err = await process.communicate(typed.encode())
     return Ran(process.returncode or 0, out.decode(), err.decode())

@@ -114,12 +114,13 @@ LOCK_TRANSFERS = f"SELECT 1 FROM transfer WHERE id = ANY (ARRAY({_LIVE})) ORDER 
 # Asked once the locks are held: who was waited for may have planned another in place of the one that he had.
 ANY_LIVE = f"SELECT EXISTS ({_LIVE})"
 
-# Called for again before the mover has acted on the request to stop.
+# Called for again before the mover has acted on the request to stop. What support asked to stop stops all the same.
 LET_GO_ON = f"""
 WITH verdict AS ({VERDICTS})
 UPDATE transfer t SET cancel_requested = NULL FROM verdict v
 WHERE t.match_key = v.match_key AND t.origin_uai = v.origin_uai AND t.origin_revision = v.origin_revision
     AND t.destination_uai = v.destination_uai AND v.verdict = 'move' AND t.cancel_requested IS NOT NULL
+    AND t.cancel_requested <> 'cancelled_by_support'
 """
 
 # Is what a transfer stands for still called for? One that a mover has in hand is only asked to stop: it may have
@@ -146,14 +147,18 @@ UPDATE transfer t SET
     reason = CASE WHEN t.state IN ('planned', 'held') THEN doomed.reason ELSE t.reason END,
     state_changed_at = CASE WHEN t.state IN ('planned', 'held') THEN now() ELSE t.state_changed_at END,
     due_at = CASE WHEN t.state IN ('planned', 'held') THEN NULL ELSE t.due_at END,
-    cancel_requested = CASE WHEN t.state IN ('holding', 'copying') THEN doomed.reason END
+    cancel_requested = CASE
+        WHEN t.cancel_requested = 'cancelled_by_support' THEN t.cancel_requested
+        WHEN t.state IN ('holding', 'copying') THEN doomed.reason
+    END
 FROM doomed WHERE t.id = doomed.id
 RETURNING t.*
 """
 
 # A row that was held is planned again only when a fact has changed since: the mover saw something in the databases that
-# these facts do not tell. One that was cancelled is planned again as soon as it is called for, and one that is planned
-# when the destination gives the match key to another of its pupils.
+# these facts do not tell. So is one that support has cancelled: it stands against the facts that it was cancelled
+# under. One that was cancelled otherwise is planned again as soon as it is called for, and one that is planned when the
+# destination gives the match key to another of its pupils.
 PLAN = f"""
 WITH verdict AS ({VERDICTS})
 INSERT INTO transfer AS known (match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai,
@@ -178,11 +183,12 @@ ON CONFLICT (match_key, origin_uai, origin_revision, destination_uai) DO UPDATE 
     destination_opt_in_revision = EXCLUDED.destination_opt_in_revision,
     called_for_at = EXCLUDED.called_for_at, state = EXCLUDED.state, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
     detail = NULL, cancel_requested = NULL, attempts = 0, state_changed_at = now()
-WHERE known.state = 'cancelled'
+WHERE known.state = 'cancelled' AND known.reason <> 'cancelled_by_support'
     OR known.state = 'planned' AND known.destination_pupil_id <> EXCLUDED.destination_pupil_id
-    OR known.state = 'held' AND (known.destination_revision, known.origin_opt_in_revision,
-        known.destination_opt_in_revision) IS DISTINCT FROM (EXCLUDED.destination_revision,
-        EXCLUDED.origin_opt_in_revision, EXCLUDED.destination_opt_in_revision) AND known.destination_uai IS NOT NULL
+    OR (known.state = 'held' OR known.state = 'cancelled') AND (known.destination_revision,
+        known.origin_opt_in_revision, known.destination_opt_in_revision) IS DISTINCT FROM (
+        EXCLUDED.destination_revision, EXCLUDED.origin_opt_in_revision, EXCLUDED.destination_opt_in_revision)
+        AND known.destination_uai IS NOT NULL
 RETURNING id, match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai, destination_pupil_id,
     state, reason, state_changed_at
 """

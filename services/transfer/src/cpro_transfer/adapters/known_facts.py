@@ -50,14 +50,20 @@ _GIVE_WAY = "DELETE FROM transfer WHERE id = ANY (%s)"
 _ENTER = """
 INSERT INTO transfer (id, match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai,
     destination_pupil_id, destination_revision, origin_opt_in_revision, destination_opt_in_revision, state, epoch,
-    due_at, records, called_for_at, planned_at, state_changed_at, landed_at, finished_at, completed_at)
+    due_at, records, called_for_at, planned_at, state_changed_at, landed_at, finished_at, completed_at, undoes, ticket)
 VALUES (%(id)s, %(match_key)s, %(origin_uai)s, %(origin_pupil_id)s, %(origin_revision)s, %(destination_uai)s,
     %(destination_pupil_id)s, %(destination_revision)s, %(origin_opt_in_revision)s, %(destination_opt_in_revision)s,
     %(state)s, %(epoch)s, CASE WHEN %(finished_at)s::timestamptz IS NULL THEN clock_timestamp() END,
     CASE WHEN %(finished_at)s::timestamptz IS NOT NULL THEN %(records)s::integer END, %(called_for_at)s,
-    %(called_for_at)s, coalesce(%(finished_at)s, now()), %(landed_at)s, %(finished_at)s, %(finished_at)s)
+    %(called_for_at)s, coalesce(%(finished_at)s, now()), %(landed_at)s, %(finished_at)s, %(finished_at)s,
+    %(undoes)s::uuid, CASE WHEN %(undoes)s::uuid IS NOT NULL THEN 'LOST-0' END)
 -- The join may have planned another for the same facts just now: it gives way the next time.
 ON CONFLICT DO NOTHING
+"""
+# Of an undo no database but the lost one knew the ticket.
+_UNDONE_BY = """
+UPDATE transfer t SET state = 'undone', state_changed_at = u.finished_at FROM transfer u
+WHERE u.id = ANY (%s) AND u.state = 'completed' AND t.id = u.undoes AND t.state = 'completed'
 """
 # A mover asks both databases: it takes away what holds a pupil for nothing, and goes forward with what has landed.
 _CARRY_ON = """
@@ -122,7 +128,7 @@ class PostgresKnownFacts:
         One that the join has planned meanwhile for the same facts gives way: it can't have touched a record, for the
         one that is entered holds the pupil, or has moved the records.
         """
-        done = [transfer for transfer in transfers if transfer.state is TransferState.COMPLETED]
+        done = [one for one in transfers if one.state is TransferState.COMPLETED and not one.undoes]
         async with self._database.begin() as tx:
             await tx.execute(_ONE_AT_A_TIME)
             # Enrolments before transfers, as the join locks them.
@@ -133,6 +139,7 @@ class PostgresKnownFacts:
             async with tx.cursor() as cursor:
                 await cursor.executemany(_ENTER, [_values(transfer) for transfer in entered])
                 number = cursor.rowcount if entered else 0
+            await tx.execute(_UNDONE_BY, ([transfer.id for transfer in entered],))
             await tx.execute("SELECT pg_notify(%s, '')", (DUE_CHANNEL,))
         return number
 

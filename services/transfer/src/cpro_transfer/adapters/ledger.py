@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
-from cpro_contracts.transfers import Reason, TransferCompleted
+from cpro_contracts.transfers import Reason, TransferCompleted, TransferUndone
 from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
@@ -18,14 +18,15 @@ _FIRST_DELAY = timedelta(milliseconds=500)
 _LONGEST_DELAY = timedelta(minutes=5)
 
 # One pair of establishments at a time, the one that has waited longest. A crashed mover's transfers are due again when
-# the lease ends: `due_at` holds that moment.
+# the lease ends: `due_at` holds that moment. One that undoes another is a batch of its own: fixed rows move, not all.
 _CLAIM = """
 WITH pair AS (
-    SELECT origin_uai, destination_uai FROM transfer
+    SELECT origin_uai, destination_uai, undoes FROM transfer
     WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
 ), batch AS (
     SELECT t.id FROM transfer t JOIN pair USING (origin_uai, destination_uai)
-    WHERE t.due_at <= clock_timestamp() ORDER BY t.due_at LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED
+    WHERE t.due_at <= clock_timestamp() AND t.undoes IS NOT DISTINCT FROM pair.undoes
+    ORDER BY t.due_at LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE transfer t SET epoch = epoch + 1, worker = %(worker)s, lease_until = clock_timestamp() + %(lease)s,
     due_at = clock_timestamp() + %(lease)s, attempts = attempts + 1, reason = NULL, detail = NULL,
@@ -33,7 +34,7 @@ UPDATE transfer t SET epoch = epoch + 1, worker = %(worker)s, lease_until = cloc
     state_changed_at = CASE WHEN state IN ('planned', 'held') THEN now() ELSE state_changed_at END
 FROM batch WHERE t.id = batch.id
 RETURNING t.id, t.epoch, t.match_key, t.state, t.cancel_requested IS NOT NULL AS cancel_requested,
-    t.origin_uai, t.origin_pupil_id, t.destination_uai, t.destination_pupil_id
+    t.origin_uai, t.origin_pupil_id, t.destination_uai, t.destination_pupil_id, t.undoes
 """
 _MINE = "SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (id, epoch)"
 _RENEW = f"""
@@ -61,6 +62,17 @@ FROM ({_MINE}) mine
 JOIN unnest(%(ids)s::uuid[], %(records)s::integer[]) AS counted (id, records) USING (id)
 WHERE t.id = mine.id AND t.epoch = mine.epoch
 RETURNING t.*
+"""
+# Before the transfers that undo them, as support locks them.
+_LOCK_UNDONE = """
+SELECT 1 FROM transfer WHERE id = ANY (ARRAY(SELECT undoes FROM transfer WHERE id = ANY (%(ids)s)))
+ORDER BY id FOR UPDATE
+"""
+# Its enrolment keeps the revision at which the records left: the same facts do not call for them again.
+_UNDO = """
+UPDATE transfer t SET state = 'undone', state_changed_at = now() FROM transfer u
+WHERE u.id = ANY (%(ids)s) AND t.id = u.undoes AND t.state = 'completed'
+RETURNING t.*, u.ticket AS undone_under
 """
 _NOTE_MOVED = """
 UPDATE enrolment e SET moved_at_revision = greatest(e.moved_at_revision, t.origin_revision)
@@ -152,12 +164,15 @@ class PostgresLedger:
         mine = _mine(list(claims))
         async with self._database.begin() as tx:
             await tx.execute(_LOCK_ENROLMENTS, mine)
+            if undoing := any(claim.undoes for claim in claims):
+                await tx.execute(_LOCK_UNDONE, mine)
             rows = await _changed(tx, _COMPLETE, mine | {"records": list(claims.values())})
             await tx.execute(_NOTE_MOVED, ([row["id"] for row in rows],))
-            events = [_completed(row) for row in rows]
+            events = [_completed(row) for row in rows if not row["undoes"]]
+            undone = await _changed(tx, _UNDO, {"ids": [row["id"] for row in rows]}) if undoing else []
             open_ended = await tx.execute(_TO_DERIVE, {"match_keys": [row["match_key"] for row in rows]})
             events_after = await self._projection.derive(tx, [row[0] for row in await open_ended.fetchall()])
-            await outbox.add(tx, [*events, *events_after], source=SOURCE, clock=self._clock)
+            await outbox.add(tx, [*events, *map(_undone, undone), *events_after], source=SOURCE, clock=self._clock)
             crash_points.reach("move.completing")
 
     async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
@@ -176,7 +191,9 @@ class PostgresLedger:
 
     async def _end(self, statement: str, claims: Sequence[Claim], arguments: dict[str, Any]) -> None:
         async with self._database.begin() as tx:
-            rows = await _changed(tx, statement, _mine(claims) | arguments)
+            changed = await _changed(tx, statement, _mine(claims) | arguments)
+            # No fact calls for one that undoes another: it is support's, and the audit trail tells of it.
+            rows = [row for row in changed if not row["undoes"]]
             events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
             await outbox.add(tx, [*map(event_of, rows), *events_after], source=SOURCE, clock=self._clock)
 
@@ -193,3 +210,8 @@ async def _changed(tx: Connection, statement: str, arguments: dict[str, Any]) ->
 
 def _completed(row: dict[str, Any]) -> TransferCompleted:
     return TransferCompleted.model_validate(row | {"transfer_id": row["id"], "occurred_at": row["completed_at"]})
+
+
+def _undone(row: dict[str, Any]) -> TransferUndone:
+    said = {"transfer_id": row["id"], "occurred_at": row["state_changed_at"], "ticket": row["undone_under"]}
+    return TransferUndone.model_validate(row | said)

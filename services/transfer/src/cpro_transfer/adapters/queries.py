@@ -15,10 +15,10 @@ from cpro_transfer.domain.matching import Enrolment
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.ports import Situation
 
-_TRANSFER = """
+TRANSFER = """
 SELECT id, match_key, state, reason, origin_uai, origin_pupil_id, origin_revision, destination_uai,
     destination_pupil_id, planned_at, called_for_at, state_changed_at, due_at, finished_at, completed_at, records,
-    reason_since
+    reason_since, undoes, ticket
 FROM transfer
 """
 _SIDE = {Direction.OUTGOING: "origin_uai", Direction.INCOMING: "destination_uai"}
@@ -40,7 +40,7 @@ class TransferQueries:
         limit: int,
     ) -> list[Transfer]:
         """One page of an establishment's transfers, newest first, after the given position."""
-        query = f"{_TRANSFER} WHERE {_SIDE[direction]} = %(uai)s"
+        query = f"{TRANSFER} WHERE {_SIDE[direction]} = %(uai)s"
         if state is not None:
             query += " AND state = %(state)s"
         if after is not None:
@@ -53,7 +53,7 @@ class TransferQueries:
 
     async def transfer_of(self, uai: str, transfer_id: UUID) -> Transfer | None:
         """One transfer that this establishment has a part in."""
-        query = f"{_TRANSFER} WHERE id = %(id)s AND %(uai)s IN (origin_uai, destination_uai)"
+        query = f"{TRANSFER} WHERE id = %(id)s AND %(uai)s IN (origin_uai, destination_uai)"
         async with self._database.begin() as tx:
             found = await _transfers(tx, query, {"id": transfer_id, "uai": uai})
         return found[0] if found else None
@@ -75,7 +75,7 @@ class TransferQueries:
                 tx, "SELECT * FROM establishment WHERE uai = ANY (%s)", ([row["uai"] for row in enrolments],)
             )
             transfers = await _transfers(
-                tx, f"{_TRANSFER} WHERE match_key = ANY (%(keys)s) ORDER BY planned_at DESC, id DESC", {"keys": wanted}
+                tx, f"{TRANSFER} WHERE match_key = ANY (%(keys)s) ORDER BY planned_at DESC, id DESC", {"keys": wanted}
             )
         return {
             pupil_id: Situation(

@@ -43,11 +43,25 @@ _REWRITTEN = {
 """How a column that belongs to the place is written for the destination."""
 
 
+def received(table: str, row_id: str) -> sql.Composed:
+    """The condition that a row has come here by a transfer `%(undone)s`, as this database's own receipt says."""
+    return sql.SQL("""
+    {row_id} IN (
+        SELECT one.id::uuid FROM transfer_receipt came
+        CROSS JOIN LATERAL jsonb_array_elements_text(came.tables -> {table} -> 'ids') AS one (id)
+        WHERE came.transfer_id = ANY (%(undone)s) AND came.direction = 'incoming')
+    """).format(row_id=sql.SQL(row_id), table=sql.Literal(table))
+
+
+def _and_received(table: RecordTable, row_id: str, *, only_received: bool) -> sql.Composable:
+    return sql.SQL(" AND ") + received(table.name, row_id) if only_received else sql.SQL("")
+
+
 @lru_cache(maxsize=256)
-def copy_out(table: RecordTable, columns: Columns) -> str:
+def copy_out(table: RecordTable, columns: Columns, *, only_received: bool = False) -> str:
     """COPY the rows of the pupils `%(pupils)s` out in binary, as the destination is to have them.
 
-    That is with its pupil's id (`%(arrivals)s`), and its objects' keys.
+    That is with its pupil's id (`%(arrivals)s`), and its objects' keys. `only_received`: see `received`.
     """
     composed = sql.SQL("""
     COPY (
@@ -55,12 +69,13 @@ def copy_out(table: RecordTable, columns: Columns) -> str:
         JOIN unnest(%(pupils)s::uuid[], %(arrivals)s::uuid[], %(ids)s::uuid[], %(epochs)s::bigint[],
                 %(destinations)s::text[])
             AS m (origin_pupil_id, destination_pupil_id, transfer_id, epoch, destination_uai)
-            ON m.origin_pupil_id = {owner}
+            ON m.origin_pupil_id = {owner} {some}
     ) TO STDOUT (FORMAT binary)
     """).format(
         values=sql.SQL(", ").join(_as_it_arrives(table, name) for name in _names(table, columns)),
         rows=rows_of_pupils(table),
         owner=owner_of_row(table),
+        some=_and_received(table, "t.id", only_received=only_received),
     )
     return composed.as_string()
 
@@ -78,13 +93,14 @@ encode(sha256(string_agg(sha256(convert_to(ROW({hashed})::text, 'UTF8')), ''::by
 
 
 @lru_cache(maxsize=256)
-def contents(columns: Columns, *, just_arrived: bool = False) -> str:
+def contents(columns: Columns, *, just_arrived: bool = False, only_received: bool = False) -> str:
     """Of each of the pupils `%(pupils)s` that has any row: its id, the receipt's `tables`, the number of rows, and
     the names of the tables with rows.
 
     `just_arrived`: only of the rows that this transaction has inserted, for the destination may have others.
+    `only_received`: see `received`.
     """
-    some = sql.SQL("AND t.xmin = pg_current_xact_id()::xid") if just_arrived else sql.SQL("")
+    some: sql.Composable = sql.SQL("AND t.xmin = pg_current_xact_id()::xid") if just_arrived else sql.SQL("")
     tables = []
     for table in CATALOGUE:
         hashed = [
@@ -102,7 +118,7 @@ def contents(columns: Columns, *, just_arrived: bool = False) -> str:
                 owner=owner_of_row(table),
                 digest=sql.SQL(DIGEST_OF_ROWS).format(hashed=sql.SQL(", ").join(hashed)),
                 rows=rows_of_pupils(table),
-                some=some,
+                some=some + _and_received(table, "t.id", only_received=only_received),
             )
         )
     composed = sql.SQL("""
@@ -114,10 +130,13 @@ def contents(columns: Columns, *, just_arrived: bool = False) -> str:
 
 
 @cache
-def delete_rows(table: RecordTable) -> str:
-    """Delete the rows of the pupils `%(pupils)s`."""
-    composed = sql.SQL("DELETE FROM {} WHERE {} {}").format(
-        sql.Identifier(table.name), sql.Identifier(table.parent_column), _of_the_pupils(table)
+def delete_rows(table: RecordTable, *, only_received: bool = False) -> str:
+    """Delete the rows of the pupils `%(pupils)s`. `only_received`: see `received`."""
+    composed = sql.SQL("DELETE FROM {} WHERE {} {} {}").format(
+        sql.Identifier(table.name),
+        sql.Identifier(table.parent_column),
+        _of_the_pupils(table),
+        _and_received(table, "id", only_received=only_received),
     )
     return composed.as_string()
 

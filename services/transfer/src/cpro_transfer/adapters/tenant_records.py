@@ -22,7 +22,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import dict_row
 
 from cpro_contracts.identifiers import AUTHORISATION_KEY_PREFIX
 from cpro_contracts.transfers import Reason
@@ -33,8 +32,9 @@ from cpro_tenant_db import catalogue
 from cpro_tenant_db.catalogue import CATALOGUE
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
-from cpro_transfer.adapters import receipts, record_sql
+from cpro_transfer.adapters import receipts, record_sql, undo_truth
 from cpro_transfer.adapters.record_sql import Columns
+from cpro_transfer.adapters.statements import LIVE, Row, columns_of, together
 from cpro_transfer.domain.identity import Identity, are_one_person
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.errors import (
@@ -93,13 +93,16 @@ _RELEASE = """
 DELETE FROM transfer_hold h USING unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (transfer_id, epoch)
 WHERE h.transfer_id = mine.transfer_id AND h.epoch <= mine.epoch
 """
-_ATTACHMENTS = """
-SELECT id, pupil_id, object_key, sha256, size_bytes FROM attachment WHERE pupil_id = ANY (%(pupils)s) ORDER BY id
+_IF_UNDOING = f"(%(undone)s::uuid[] = '{{}}' OR {record_sql.received('attachment', 'a.id').as_string()})"
+_ATTACHMENTS = f"""
+SELECT a.id, a.pupil_id, a.object_key, a.sha256, a.size_bytes FROM attachment a
+WHERE a.pupil_id = ANY (%(pupils)s) AND {_IF_UNDOING} ORDER BY a.id
 """
-_NOTE_OBJECTS = """
+_NOTE_OBJECTS = f"""
 INSERT INTO transfer_object_removal (object_key, transfer_id)
 SELECT a.object_key, mine.transfer_id FROM attachment a
 JOIN unnest(%(pupils)s::uuid[], %(ids)s::uuid[]) AS mine (pupil_id, transfer_id) USING (pupil_id)
+WHERE {_IF_UNDOING}
 ON CONFLICT DO NOTHING
 """
 _OBJECTS_TO_REMOVE = "SELECT object_key FROM transfer_object_removal WHERE transfer_id = ANY (%(ids)s) ORDER BY 1"
@@ -126,9 +129,6 @@ _PREFLIGHT = ((_VERSION, None), (catalogue.LINKS, None), (catalogue.GUARDED, Non
 _HELD_BY_ANOTHER = "CP001"  # raised by the guard trigger
 _MISSING = frozenset({"42P01", "42703"})  # a table, a column
 _PIECE_BYTES, _PIECES_AHEAD = 1 << 16, 8
-
-Row = dict[str, Any]
-Statement = tuple[Any, Mapping[str, object] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class TenantRecords:
         """
         ids = _ids(claims)
         async with self._transaction(destination_uai) as tx:
-            raised, landed, pupils, *found = await _together(
+            raised, landed, pupils, *found = await together(
                 tx,
                 (_RAISE_FENCE, {"ids": ids, "epochs": [claim.epoch for claim in claims]}),
                 (receipts.LANDED, {"ids": ids}),
@@ -200,7 +200,7 @@ class TenantRecords:
         """
         asked = _arguments([*claims, *landed])
         async with self._transaction(origin_uai, claim_id) as tx:
-            raised, opt_ins, locked, ended, *found = await _together(
+            raised, opt_ins, locked, ended, *found = await together(
                 tx,
                 # First of all: a hold that comes after a later epoch has let go would outlive its transfer.
                 (_RAISE_FENCE, asked),
@@ -213,10 +213,14 @@ class TenantRecords:
             mine, finished, (opt_in,) = _of_transfers(raised), frozenset(_of_transfers(ended)), opt_ins
             everyone = [claim for claim in (*claims, *landed) if claim.id in mine]
             leavers = {pupil.id: pupil for pupil in _pupils(locked)}
+            # A writer that was under way has ended by now, and a later one waits for us: what is seen here stands.
+            touched = await undo_truth.unfit(tx, [claim for claim in claims if claim.id not in finished])
             refused: dict[UUID, Reason] = {}
             for claim in claims:
                 leaver, arrival = leavers.get(claim.origin_pupil_id), sheets.get(claim.destination_pupil_id)
-                reason = _refusal(claim, leaver, arrival) if opt_in["enabled"] else Reason.ORIGIN_NOT_OPTED_IN
+                reason = touched.get(claim.id) or _refusal(claim, leaver, arrival)
+                if not opt_in["enabled"]:
+                    reason = Reason.ORIGIN_NOT_OPTED_IN
                 if reason and claim.id in mine and claim.id not in finished:
                     refused[claim.id] = reason
             wanted = [claim for claim in everyone if claim.id not in refused and claim.id not in finished]
@@ -237,7 +241,7 @@ class TenantRecords:
             return frozenset(), []
         self._pass_preflight(preflight)
         arguments = _arguments(claims) | {"claim_id": claim_id, "opt_in": opt_in}
-        held, _, attachments = await _together(
+        held, _, attachments = await together(
             tx, (_TAKE_HOLDS, arguments), (_TOUCH_PUPILS, arguments), (_ATTACHMENTS, arguments)
         )
         return frozenset(_of_transfers(held)), [Attachment(**row) for row in attachments]
@@ -252,8 +256,8 @@ class TenantRecords:
             self._transaction(destination_uai, claim_id) as destination,
         ):
             (holds, leavers, live), (leaving, there, *found) = await both(
-                _together(origin, (_MY_HOLDS, ours), (_SHEETS, ours), _COLUMNS),
-                _together(destination, (_LEAVING, ours), _COLUMNS, *_PREFLIGHT),
+                together(origin, (_MY_HOLDS, ours), (_SHEETS, ours), LIVE),
+                together(destination, (_LEAVING, ours), LIVE, *_PREFLIGHT),
             )
             self._pass_preflight(found)
             if leaving:
@@ -261,15 +265,22 @@ class TenantRecords:
                 raise RecordsBusyError(destination_uai)
             held = _all_held(holds, claims)
             columns = _same_columns(live, there)
-            left, names = await _contents(origin, record_sql.contents(columns), _at_origin(claims))
+            leaving_rows = record_sql.contents(columns, only_received=_undoing(claims))
+            left, names = await _contents(origin, leaving_rows, claims, _at_origin(claims))
+            await undo_truth.make_room(destination, claims)
             await _copy(origin, destination, columns, claims, names)
             crash_points.reach("move.copied")
 
             # The locks come last: a mover that sleeps in a COPY keeps nobody waiting but its successor.
             opt_in, arrivals = await _check_landing(destination, claims, {one.id: one for one in _pupils(leavers)})
             just_arrived = record_sql.contents(columns, just_arrived=True)
-            arrived, _ = await _contents(destination, just_arrived, _at_destination(claims))
-            differing = {claim.id: Reason.DIGEST_MISMATCH for claim in claims if left[claim.id] != arrived[claim.id]}
+            arrived, _ = await _contents(destination, just_arrived, claims, _at_destination(claims))
+            promised = left | await undo_truth.departed(destination, claims)
+            differing = {
+                claim.id: Reason.DIGEST_MISMATCH
+                for claim in claims
+                if not left[claim.id] == arrived[claim.id] == promised[claim.id]
+            }
             if differing:
                 raise LandingRefusedError(differing)
             imports = {one.id: one.last_import_id for one in (*_pupils(leavers), *arrivals)}
@@ -296,20 +307,20 @@ class TenantRecords:
         """
         everyone = _arguments(list(landed))
         async with self._transaction(origin_uai, claim_id) as tx:
-            ended, _, holds, live = await _together(
+            ended, _, holds, live = await together(
                 tx,
                 (receipts.FINISHED, everyone),
                 (_SHEETS + "FOR UPDATE", everyone),
                 (_MY_HOLDS + " FOR UPDATE OF h", everyone),
-                _COLUMNS,
+                LIVE,
             )
             finished = _of_transfers(ended)
             claims = [claim for claim in landed if claim.id not in finished]
             if claims:
                 _all_held(holds, claims)
-                await _delete(tx, {claim: landed[claim] for claim in claims}, claim_id, _columns(live))
+                await _delete(tx, {claim: landed[claim] for claim in claims}, claim_id, columns_of(live))
                 crash_points.reach("move.finishing")
-            (keys,) = await _together(tx, (_OBJECTS_TO_REMOVE, everyone))
+            (keys,) = await together(tx, (_OBJECTS_TO_REMOVE, everyone))
         return [row["object_key"] for row in keys]
 
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
@@ -318,7 +329,7 @@ class TenantRecords:
         The fence keeps a hold of an earlier epoch from coming afterwards, and waits for one that is under way.
         """
         async with self._transaction(origin_uai) as tx:
-            await _together(tx, (_RAISE_FENCE, _arguments(claims)), (_RELEASE, _arguments(claims)))
+            await together(tx, (_RAISE_FENCE, _arguments(claims)), (_RELEASE, _arguments(claims)))
 
     async def forget_objects(self, origin_uai: str, object_keys: Sequence[str]) -> None:
         """These objects are gone from the store."""
@@ -368,6 +379,9 @@ class TenantRecords:
 
 
 def _refusal(claim: Claim, leaver: _Pupil | None, arrival: PupilSheet | None) -> Reason | None:
+    if claim.undoes:
+        # Their receipts say who they are, and `undo_truth` reads those.
+        return Reason.NOT_LEFT if leaver is None else Reason.NOT_ARRIVED if arrival is None else None
     if leaver is None or leaver.active:
         return Reason.NOT_LEFT
     return _refusal_of_pair(claim, leaver, arrival)
@@ -394,7 +408,7 @@ async def _check_landing(
         SupersededError: a later epoch has raised the fence.
     """
     arrivals_of = {"pupils": [claim.destination_pupil_id for claim in claims]}
-    (opt_in,), locked, fences = await _together(
+    (opt_in,), locked, fences = await together(
         destination, (_OPT_IN, None), (_SHEETS + "FOR NO KEY UPDATE", arrivals_of), (_CHECK_FENCE, _arguments(claims))
     )
     if not opt_in["enabled"]:
@@ -420,16 +434,23 @@ async def _delete(tx: Connection, landed: Mapping[Claim, Landed], claim_id: UUID
         RecordsChangedError: they are not; nothing was deleted.
     """
     claims = list(landed)
-    here, names = await _contents(tx, record_sql.contents(columns), _at_origin(claims))
+    undoing = _undoing(claims)
+    leaving_rows = record_sql.contents(columns, only_received=undoing)
+    here, names = await _contents(tx, leaving_rows, claims, _at_origin(claims))
     if any(here[claim.id] != arrival.contents for claim, arrival in landed.items()):
         raise RecordsChangedError
     ours = _arguments(claims) | {"claim_id": claim_id}
-    await _together(
+    await together(
         tx,
         (_TAKE_OVER, ours),
         (_NOTE_OBJECTS, ours),
-        *((record_sql.delete_rows(table), ours) for table in reversed(CATALOGUE) if table.name in names),
-        (_NOTE_MOVED, ours),
+        *(
+            (record_sql.delete_rows(table, only_received=undoing), ours)
+            for table in reversed(CATALOGUE)
+            if table.name in names
+        ),
+        # What the pupil got here since then stays, and is to follow as before.
+        *(() if undoing else ((_NOTE_MOVED, ours),)),
         (_RELEASE, ours),
         (receipts.WRITE, receipts.outgoing(landed)),
     )
@@ -447,17 +468,10 @@ def _all_held(holds: Sequence[Row], claims: Sequence[Claim]) -> dict[UUID, str]:
     return opt_ins
 
 
-_COLUMNS: Statement = (record_sql.LIVE_COLUMNS, {"tables": [table.name for table in CATALOGUE]})
-
-
-def _columns(found: Sequence[Row]) -> Columns:
-    return tuple((row["relname"], row["attname"], row["type"]) for row in found)
-
-
 def _same_columns(origin: Sequence[Row], destination: Sequence[Row]) -> Columns:
     if origin != destination:
         raise PreflightError(Reason.SCHEMA_BEHIND, "the record tables of the two databases differ")
-    return _columns(origin)
+    return columns_of(origin)
 
 
 async def _copy(
@@ -469,7 +483,8 @@ async def _copy(
     async def leave() -> AsyncIterator[bytes]:
         """Table by table its pieces, then an empty one."""
         for table in tables:
-            async with origin.cursor().copy(record_sql.copy_out(table, columns), moving) as rows:
+            statement = record_sql.copy_out(table, columns, only_received=_undoing(claims))
+            async with origin.cursor().copy(statement, moving) as rows:
                 piece = bytearray()
                 async for row in rows:  # the server sends row by row
                     piece += row
@@ -498,10 +513,10 @@ async def _copy(
 
 
 async def _contents(
-    tx: Connection, query: Any, transfers: Mapping[UUID, UUID]
+    tx: Connection, query: Any, claims: Sequence[Claim], transfers: Mapping[UUID, UUID]
 ) -> tuple[dict[UUID, Contents], frozenset[str]]:
     """What each transfer's pupil has here (pupil to transfer), and the tables that have any of these rows."""
-    (found,) = await _together(tx, (query, {"pupils": list(transfers)}))
+    (found,) = await together(tx, (query, _arguments(claims) | {"pupils": list(transfers)}))
     contents = dict.fromkeys(transfers.values(), Contents())
     contents |= {transfers[row["pupil_id"]]: Contents(row["tables"], row["records"]) for row in found}
     return contents, frozenset(name for row in found for name in row["names"])
@@ -513,22 +528,6 @@ def _at_origin(claims: Sequence[Claim]) -> dict[UUID, UUID]:
 
 def _at_destination(claims: Sequence[Claim]) -> dict[UUID, UUID]:
     return {claim.destination_pupil_id: claim.id for claim in claims}
-
-
-async def _together(tx: Connection, *statements: Statement) -> list[list[Row]]:
-    """Send statements without waiting for one before the next: two ways there and back. Returns the rows of each.
-
-    The last goes alone. psycopg ends a pipeline with a Flush after its Sync, and a Flush disarms the server's timer for
-    transactions that are idle: a mover that fell asleep after a pipeline would keep its locks for as long as it slept.
-    """
-    cursors = [tx.cursor(row_factory=dict_row) for _ in statements]
-    *others, (last, (query_at_last, arguments_at_last)) = zip(cursors, statements, strict=True)
-    if others:
-        async with tx.pipeline():
-            for cursor, (query, arguments) in others:
-                await cursor.execute(query, arguments)
-    await last.execute(query_at_last, arguments_at_last)
-    return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 def _pupils(rows: Sequence[Row]) -> list[_Pupil]:
@@ -550,4 +549,10 @@ def _arguments(claims: Sequence[Claim]) -> dict[str, Any]:
         "pupils": [claim.origin_pupil_id for claim in claims],
         "arrivals": [claim.destination_pupil_id for claim in claims],
         "destinations": [claim.destination_uai for claim in claims],
+        "undone": [claim.undoes for claim in claims if claim.undoes],
     }
+
+
+def _undoing(claims: Sequence[Claim]) -> bool:
+    """Whether only what a receipt names moves. A batch is of one kind."""
+    return any(claim.undoes for claim in claims)

@@ -115,6 +115,8 @@ def explain(
         Condition.DESTINATION_OPTED_IN: len(arrivals) == 1 and arrivals[0].uai in opted_in,
     }
     reason, since = _of_facts(decision, here, origin, enrolments, doors)
+    if transfer and transfer.state is TransferState.CANCELLED and not isinstance(decision, Move):
+        transfer = None  # support's word stands against the facts that call for it, and these do not
     if not isinstance(decision, Held):  # of that the transfer says the same, but not since when
         reason, since = _of_transfer(transfer, now, called_for=since) or (reason, since)
     sure = transfer.names_the_schools if transfer else isinstance(decision, Move)
@@ -159,7 +161,7 @@ def _origin_to_explain(here: Known, enrolments: Sequence[Known]) -> Known:
 
 def _latest(transfers: Sequence[Transfer], origin: Enrolment) -> Transfer | None:
     own = (t for t in transfers if t.origin_uai == origin.uai and t.origin_revision == origin.revision)
-    return next((t for t in own if t.state is not TransferState.CANCELLED), None)
+    return next((t for t in own if t.state is not TransferState.CANCELLED or t.is_cancelled_by_support), None)
 
 
 def _of_transfer(transfer: Transfer | None, now: datetime, *, called_for: datetime) -> tuple[Reason, datetime] | None:

@@ -84,6 +84,15 @@ SENTENCES: Mapping[Reason, tuple[str, str]] = {
         "Le transfert a été annulé par l'assistance : les données sont revenues dans l'établissement d'origine.",
         "Support has undone the transfer: the records are back at the school of origin.",
     ),
+    Reason.CANCELLED_BY_SUPPORT: (
+        "L'assistance a annulé ce transfert : les données restent dans l'établissement d'origine.",
+        "Support has cancelled this transfer: the records stay at the school of origin.",
+    ),
+    Reason.RECORDS_EDITED: (
+        "Des données transférées ont été modifiées depuis leur arrivée : le transfert ne peut pas être défait. "
+        "L'assistance est prévenue.",
+        "Transferred records were changed after their arrival: the transfer can't be undone. Support has been told.",
+    ),
     Reason.CATALOGUE_INCOMPLETE: (
         "Une mise à jour technique de CPro est nécessaire avant le transfert. L'exploitation est prévenue.",
         "CPro needs a technical update before the transfer. Operations have been told.",
@@ -196,6 +205,12 @@ NEXT_STEPS: Mapping[Reason, tuple[Turn, str, str]] = {
     Reason.COMPLETED: (Turn.NOBODY, *_OVER),
     Reason.RETURNED: (Turn.NOBODY, *_OVER),
     Reason.UNDONE: (Turn.SUPPORT, *_SUPPORT),
+    Reason.CANCELLED_BY_SUPPORT: (
+        Turn.SUPPORT,
+        "Un fait nouveau (import SIECLE, activation du transfert) ou, à défaut, un ticket d'assistance.",
+        "A new fact (a SIECLE import, an opt-in); else a support ticket.",
+    ),
+    Reason.RECORDS_EDITED: (Turn.SUPPORT, *_SUPPORT),
     Reason.CATALOGUE_INCOMPLETE: (Turn.OPERATIONS, *_OPERATIONS),
     Reason.SCHEMA_BEHIND: (Turn.OPERATIONS, *_OPERATIONS),
     Reason.TENANT_UNAVAILABLE: (Turn.OPERATIONS, *_OPERATIONS),

@@ -4,14 +4,15 @@ A transfer leaves three kinds of traces: the receipts (where both are, it is com
 fences, whose epochs say which movers may still act. From these it can be written down again under the id that it had.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from cpro_transfer.domain.transfers import IN_HAND, TransferState
+from cpro_transfer.domain.undoing import MATCH_KEY_PREFIX, undo_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ class RestoredTransfer:
     finished_at: datetime | None
     spare_revision: int
     """Should another transfer have the business key already: negative, and no other transfer's of this origin."""
+    undoes: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -224,6 +226,18 @@ def restore(
         finished_at=origin.outgoing.written_at if origin.outgoing else None,
         spare_revision=spare,
     )
+
+
+def with_undos(restored: Iterable[RestoredTransfer], known: Collection[UUID]) -> list[RestoredTransfer]:
+    """The same, where those that undo one of these, or of the `known`, say so: their ids tell. They come last."""
+    there = list(restored)
+    undone = {undo_id_of(transfer_id): transfer_id for transfer_id in {*known, *(one.id for one in there)}}
+    marked = [_as_undo(one, undone[one.id]) if one.id in undone else one for one in there]
+    return sorted(marked, key=lambda one: one.undoes is not None)
+
+
+def _as_undo(restored: RestoredTransfer, undone: UUID) -> RestoredTransfer:
+    return replace(restored, undoes=undone, match_key=f"{MATCH_KEY_PREFIX}{undone}", origin_revision=0)
 
 
 def _state(origin: End, destination: End) -> TransferState:

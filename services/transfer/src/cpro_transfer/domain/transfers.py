@@ -82,6 +82,10 @@ class Transfer:
     records: int | None
     reason_since: datetime | None = None
     """Since when the reason has been the same, however often it was tried again."""
+    undoes: UUID | None = None
+    """The completed transfer that this one takes back; None for one that the facts call for."""
+    ticket: str | None = None
+    """Under which support asked for it, where it undoes another."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TransferState(self.state))
@@ -96,6 +100,11 @@ class Transfer:
     def tried_again_at(self) -> datetime | None:
         """When a mover looks at it again by itself; None: once a fact changes, or at once."""
         return self.due_at if self.reason and self.state not in _ENDED else None
+
+    @property
+    def is_cancelled_by_support(self) -> bool:
+        """Whether it stays cancelled as long as the facts that call for it do not change."""
+        return self.state is TransferState.CANCELLED and self.reason is Reason.CANCELLED_BY_SUPPORT
 
     @property
     def names_the_schools(self) -> bool:
@@ -118,6 +127,8 @@ class Claim:
     origin_pupil_id: UUID
     destination_uai: str
     destination_pupil_id: UUID
+    undoes: UUID | None = None
+    """The transfer that this one takes back: exactly the rows of its receipt move, whoever the pupil is by now."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TransferState(self.state))

@@ -20,7 +20,14 @@ from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.explanation import Direction, Explanation, OwnPupil, explain, explain_unannounced
 from cpro_transfer.domain.transfers import Transfer, TransferState
-from cpro_transfer.entrypoints import consumers_api, dead_letters_api, event_replays_api, support_api
+from cpro_transfer.entrypoints import (
+    audit_api,
+    consumers_api,
+    dead_letters_api,
+    event_replays_api,
+    support_api,
+    support_transfers_api,
+)
 from cpro_transfer.entrypoints.models import (
     ExplanationOut,
     ReceiptOut,
@@ -52,7 +59,15 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro transfers",
         service="transfer",
-        routers=[router, support_api.router, dead_letters_api.router, event_replays_api.router, consumers_api.router],
+        routers=[
+            router,
+            support_api.router,
+            support_transfers_api.router,
+            audit_api.router,
+            dead_letters_api.router,
+            event_replays_api.router,
+            consumers_api.router,
+        ],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,

@@ -67,6 +67,9 @@ class TransferOut(BaseModel):
     finished_at: datetime | None = Field(default=None, description="Les deux reçus sont écrits")
     completed_at: datetime | None = None
     records: int | None = Field(default=None, description="Nombre d'enregistrements transférés")
+    undoes: UUID | None = Field(
+        default=None, description="Le transfert que celui-ci défait, à la demande de l'assistance"
+    )
 
 
 def transfer_out(
@@ -101,6 +104,7 @@ def transfer_out(
         finished_at=transfer.finished_at,
         completed_at=transfer.completed_at,
         records=transfer.records,
+        undoes=transfer.undoes,
     )
 
 

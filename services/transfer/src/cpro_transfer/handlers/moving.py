@@ -39,6 +39,11 @@ their words are compared here. `make bench-move` says what it comes to.
 **What stops, and how.** One pupil of a batch that the databases refuse is held with the reason, and the others go on.
 An error that nobody foresaw is not guessed at: the batch is halved until the culprit is alone, and held
 (`landing_refused`). What is only away is waited for, with the hold in place.
+
+**Undoing.** A transfer that undoes another goes the same way with the same promises, from the destination back to the
+origin. What differs is which rows (those that the receipt names, as they came), who the pupils are (as the receipts
+say), and that the landing must be what once left. All of that is asked of the databases, under the same locks
+(`adapters/undo_truth.py`); nothing here knows of it.
 """
 
 import asyncio

@@ -33,6 +33,7 @@ from cpro_transfer.domain.transfer_traces import (
     Verdict,
     judge,
     restore,
+    with_undos,
 )
 from cpro_transfer.ports import KnownFacts, TenantTruths
 
@@ -123,6 +124,7 @@ class Reconciler:
                 findings.carry_on.append(entry)
             findings.under_way += verdict is Verdict.UNDER_WAY
         await self._look_for(uai, unknown, findings)
+        findings.enter = with_undos(findings.enter, entries)
         await self._doubt(uai, doubtful, traces, findings)
         if findings.untraced:
             # Those that were planned and held between the two readings are no riddle.

@@ -6,7 +6,8 @@ Exit codes, of every command: 0 all is well, 1 something is left for a person, 2
 
 import typer
 
-from cpro_transfer.entrypoints.support_cli import dead_letters, event_replays, reconciliations
+from cpro_transfer.entrypoints.support_cli import audit, dead_letters, event_replays, reconciliations, transfers
+from cpro_transfer.entrypoints.support_cli.transfer_words import WORDS
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=SPOKEN.help)
@@ -20,3 +21,5 @@ def main() -> None:
 app.command(name="reconcile", help=SPOKEN.help_reconcile)(reconciliations.reconcile)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(event_replays.app, name="replay")
+app.add_typer(transfers.app, name="transfers")
+app.command(name="audit", help=WORDS.help_audit)(audit.audit)

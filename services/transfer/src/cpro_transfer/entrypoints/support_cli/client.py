@@ -36,10 +36,12 @@ class ClientSettings(BaseSettings):
 class ProblemError(Exception):
     """The API refused, and says why."""
 
-    def __init__(self, status: int, code: str, text: str) -> None:
+    def __init__(self, status: int, code: str, text: str, members: Mapping[str, Any] | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+        self.members = members or {}
+        """All that the problem says."""
 
 
 class UnreachableError(Exception):
@@ -78,11 +80,11 @@ class Client:
         """Post what may be posted twice; the JSON of the answer."""
         return await self._ask("POST", path, json=dict(body))
 
-    async def pages(self, path: str) -> AsyncIterator[Any]:
+    async def pages(self, path: str, **parameters: str) -> AsyncIterator[Any]:
         """Every item of a list, page after page."""
         cursor: str | None = None
         while True:
-            page = await self.get(path, **({"cursor": cursor} if cursor else {}))
+            page = await self.get(path, **parameters, **({"cursor": cursor} if cursor else {}))
             for item in page["items"]:
                 yield item
             cursor = page["next_cursor"]
@@ -150,4 +152,5 @@ def _content(answer: httpx.Response) -> Any:
     except ValueError:
         problem = {}
     text = " ".join(str(problem[name]) for name in ("title", "detail", "error_description") if problem.get(name))
-    raise ProblemError(answer.status_code, str(problem.get("code", answer.status_code)), text or answer.reason_phrase)
+    code = str(problem.get("code", answer.status_code))
+    raise ProblemError(answer.status_code, code, text or answer.reason_phrase, problem)

@@ -31,6 +31,13 @@ class Output:
             table.add_row(*map(str, row))
         self._out.print(table)
 
+    def lines(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Rows under their headings, of words: nothing is cut off, whoever reads it."""
+        cells = [list(columns), *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
     def line(self, text: str) -> None:
         """A line of the result."""
         self._out.print(text, soft_wrap=True, markup=False, highlight=False)

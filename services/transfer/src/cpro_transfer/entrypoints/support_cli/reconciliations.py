@@ -17,12 +17,11 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.retry import backoff
 from cpro_transfer.entrypoints.reconciliation_models import ReconciliationOut
 from cpro_transfer.entrypoints.support_cli import reconciliation_report
-from cpro_transfer.entrypoints.support_cli.client import Client, ClientSettings, ProblemError, UnreachableError
+from cpro_transfer.entrypoints.support_cli.client import Client, ProblemError, UnreachableError
 from cpro_transfer.entrypoints.support_cli.output import Output
 from cpro_transfer.entrypoints.support_cli.reconciliation_report import Visit
+from cpro_transfer.entrypoints.support_cli.session import DONE, LEFT, NOT_ALL_SEEN, WRONG_USE, run, wrong
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN
-
-_LEFT, _WRONG_USE, _NOT_ALL_SEEN = 1, 2, 3
 
 
 @dataclass(slots=True)
@@ -89,22 +88,17 @@ def reconcile(
     settle_seconds: Annotated[float, typer.Option(min=0, help=SPOKEN.help_settle)] = 120.0,
 ) -> None:
     """Compare and repair; the words of the options are `words.SPOKEN`."""
-    output, settings = Output(as_json=as_json), ClientSettings()
+    output = Output(as_json=as_json)
     chosen = _checked(uai or [], output)
-    if not settings.url:
-        _wrong(output, SPOKEN.no_url)
-    if not (settings.token or (settings.issuer and settings.client_id and settings.client_secret)):
-        _wrong(output, SPOKEN.no_credentials)
 
-    async def run() -> int:
-        async with Client(settings, language=SPOKEN.language) as client:
-            asked = Round(client, output, dry_run, concurrency, 1 / rate)
-            return await _run(asked, chosen, start.strip().upper(), 0 if dry_run else settle_seconds)
+    async def compare(client: Client) -> int:
+        asked = Round(client, output, dry_run, concurrency, 1 / rate)
+        return await _compare(asked, chosen, start.strip().upper(), 0 if dry_run else settle_seconds)
 
-    raise typer.Exit(asyncio.run(run()))
+    run(output, compare)
 
 
-async def _run(asked: Round, chosen: Sequence[str], start: str, settle_seconds: float) -> int:
+async def _compare(asked: Round, chosen: Sequence[str], start: str, settle_seconds: float) -> int:
     uais: list[str] = list(chosen)
     try:
         if not chosen:
@@ -119,13 +113,13 @@ async def _run(asked: Round, chosen: Sequence[str], start: str, settle_seconds: 
             raise
         asked.output.remark(str(error), loud=True)
         _tell_where_to_go_on(asked, uais)
-        return _WRONG_USE if isinstance(error, ProblemError) else _NOT_ALL_SEEN
+        return WRONG_USE if isinstance(error, ProblemError) else NOT_ALL_SEEN
     except asyncio.CancelledError:  # Ctrl-C
         _tell_where_to_go_on(asked, uais)
         raise
     reconciliation_report.show(asked.output, asked.visits, asked.unread, dry_run=asked.dry_run)
     left = sum(tally.left for visit in asked.visits.values() for tally in visit.kinds.values())
-    return _LEFT if left else _NOT_ALL_SEEN if asked.unread else 0
+    return LEFT if left else NOT_ALL_SEEN if asked.unread else DONE
 
 
 def _tell_where_to_go_on(asked: Round, uais: Sequence[str]) -> None:
@@ -146,10 +140,4 @@ def _checked(uais: Sequence[str], output: Output) -> list[str]:
     try:
         return sorted({parse_uai(uai) for uai in uais})
     except MalformedUaiError as malformed:
-        _wrong(output, SPOKEN.not_a_uai.format(uai=malformed))
-        raise
-
-
-def _wrong(output: Output, text: str) -> None:
-    output.remark(text, loud=True)
-    raise typer.Exit(_WRONG_USE)
+        wrong(output, SPOKEN.not_a_uai.format(uai=malformed))

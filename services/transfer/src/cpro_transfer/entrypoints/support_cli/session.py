@@ -1,8 +1,8 @@
-"""What every command that asks the API shares: its settings, and what an answer that is none comes to."""
+"""One command's session with the API: settings, sign-in, and how what goes wrong becomes an exit code."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -10,33 +10,71 @@ from cpro_transfer.entrypoints.support_cli.client import Client, ClientSettings,
 from cpro_transfer.entrypoints.support_cli.output import Output
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN
 
-LEFT, WRONG_USE, NOT_ALL_SEEN = 1, 2, 3
-"""The exit codes of the tool, beside 0."""
+DONE, LEFT, WRONG_USE, NOT_ALL_SEEN = 0, 1, 2, 3
+"""The exit codes of the tool."""
+_CONFLICT = 409
+_PAGE_ROWS = 200
+
+Command = Callable[[Client], Awaitable[int]]
+"""What asks and shows; returns the exit code."""
 
 
-def run(output: Output, work: Callable[[Client], Awaitable[int]]) -> NoReturn:
-    """Do `work` with a client, and exit with what it comes to: 2 where the API refuses, 3 where it does not answer."""
+def run(output: Output, command: Command, *, refused: Callable[[ProblemError], None] = lambda _: None) -> NoReturn:
+    """Run the command and leave with its exit code: 2 where the API refuses, 1 where things are not so that it could
+    be done, 3 where it does not answer. `refused` shows more of a refusal than its words.
+
+    Raises:
+        Exit: always.
+    """
     settings = ClientSettings()
     if not settings.url:
         wrong(output, SPOKEN.no_url)
     if not (settings.token or (settings.issuer and settings.client_id and settings.client_secret)):
         wrong(output, SPOKEN.no_credentials)
 
-    async def session() -> int:
+    async def signed_in() -> int:
         async with Client(settings, language=SPOKEN.language) as client:
-            try:
-                return await work(client)
-            except ProblemError as problem:
-                output.remark(str(problem), loud=True)
-                return WRONG_USE
-            except UnreachableError as unreachable:
-                output.remark(str(unreachable), loud=True)
-                return NOT_ALL_SEEN
+            return await command(client)
 
-    raise typer.Exit(asyncio.run(session()))
+    try:
+        code = asyncio.run(signed_in())
+    except ProblemError as problem:
+        if output.as_json:
+            output.json(dict(problem.members))
+        else:
+            refused(problem)
+        leave(output, str(problem), LEFT if problem.status == _CONFLICT else WRONG_USE)
+    except UnreachableError as error:
+        leave(output, str(error), NOT_ALL_SEEN)
+    raise typer.Exit(code)
 
 
 def wrong(output: Output, text: str) -> NoReturn:
-    """Say what is wrong with the command, and exit."""
+    """Say what is wrong with the command, and leave.
+
+    Raises:
+        Exit: always.
+    """
+    leave(output, text, WRONG_USE)
+
+
+def leave(output: Output, text: str, code: int) -> NoReturn:
+    """Say why, and leave with this exit code.
+
+    Raises:
+        Exit: always.
+    """
     output.remark(text, loud=True)
-    raise typer.Exit(WRONG_USE)
+    raise typer.Exit(code)
+
+
+async def rows(client: Client, path: str, limit: int, **parameters: str | None) -> list[Any]:
+    """The first so many items of a list."""
+    given = {name: value for name, value in parameters.items() if value}
+    found = []
+    pages = client.pages(path, limit=str(min(limit, _PAGE_ROWS)), **given)
+    async for item in pages:
+        found.append(item)
+        if len(found) == limit:
+            break
+    return found

@@ -1,0 +1,101 @@
+"""The audit trail: who did what to which pupil's transfer, when, under which ticket. No name is in it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+
+from cpro_contracts import problems
+from cpro_platform.auth import Principal, Role, any_of
+from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_transfer.adapters.audit_trail import AuditLine
+from cpro_transfer.bootstrap import Service
+
+router = APIRouter(prefix="/v1", tags=["audit"])
+
+AdministratorOrSupport = Annotated[Principal, Depends(any_of(Role.ADMINISTRATOR, Role.SUPPORT))]
+Support = Annotated[Principal, Depends(any_of(Role.SUPPORT))]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
+
+
+class AuditOut(BaseModel):
+    """Un acte."""
+
+    occurred_at: datetime
+    actor: str = Field(description="L'identifiant de la personne, tel que son jeton le dit")
+    role: str
+    action: str = Field(examples=["transfer.undo_asked"])
+    ticket: str | None
+    transfer_id: UUID | None
+    subject_id: UUID | None = Field(description="Une autorisation, un rejeu, un message écarté")
+    facts: dict[str, Any]
+
+
+class OwnAuditOut(AuditOut):
+    """Un acte, vu d'un établissement : son propre élève, et rien de l'autre."""
+
+    pupil_id: UUID | None
+
+    @classmethod
+    def of(cls, uai: str, line: AuditLine) -> Self:
+        """The line as this establishment may see it."""
+        own = line.origin_pupil_id if line.origin_uai == uai else line.destination_pupil_id
+        return cls(**_common(line), pupil_id=own)
+
+
+class FullAuditOut(AuditOut):
+    """Un acte, vu de l'assistance."""
+
+    origin_uai: str | None
+    origin_pupil_id: UUID | None
+    destination_uai: str | None
+    destination_pupil_id: UUID | None
+
+    @classmethod
+    def of(cls, line: AuditLine) -> Self:
+        """The whole line."""
+        sides = ("origin_uai", "origin_pupil_id", "destination_uai", "destination_pupil_id")
+        return cls(**_common(line), **{name: getattr(line, name) for name in sides})
+
+
+@router.get("/establishments/{uai}/audit", summary="Ce qui a été fait des transferts de l'établissement",
+            responses=documented(problems.INVALID_UAI))  # fmt: skip
+async def list_own(
+    uai: UaiPath, request: Request, _: AdministratorOrSupport, cursor: Cursor = None, limit: Limit = 50
+) -> Page[OwnAuditOut]:
+    service: Service = request.app.state.service
+    found = await service.audit.page(uai=uai, before=_before(cursor), limit=limit + 1)
+    page, following = _cut(found, limit)
+    return Page(items=[OwnAuditOut.of(uai, line) for line in page], next_cursor=following)
+
+
+@router.get("/support/audit", summary="Tout ce qui a été fait, du plus récent au plus ancien")
+async def list_all(
+    request: Request,
+    _: Support,
+    transfer_id: Annotated[UUID | None, Query(description="Seulement de ce transfert")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[FullAuditOut]:
+    service: Service = request.app.state.service
+    found = await service.audit.page(transfer_id=transfer_id, before=_before(cursor), limit=limit + 1)
+    page, following = _cut(found, limit)
+    return Page(items=[FullAuditOut.of(line) for line in page], next_cursor=following)
+
+
+def _common(line: AuditLine) -> dict[str, Any]:
+    return {name: getattr(line, name) for name in AuditOut.model_fields}
+
+
+def _before(cursor: str | None) -> int | None:
+    (position,) = decode_cursor(cursor, types=[int]) or (None,)
+    return int(str(position)) if position is not None else None
+
+
+def _cut(found: Sequence[AuditLine], limit: int) -> tuple[Sequence[AuditLine], str | None]:
+    page = found[:limit]
+    return page, encode_cursor(page[-1].position) if len(found) > limit else None

@@ -1,0 +1,172 @@
+"""Support's routes over transfers: look, retry, cancel, undo. No pupil is named here."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field, StringConstraints
+
+from cpro_contracts import problems
+from cpro_contracts.identifiers import MalformedUaiError, parse_uai
+from cpro_contracts.transfers import Reason
+from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
+from cpro_platform.errors import RefusedError
+from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_platform.http.problem_responses import language_of
+from cpro_transfer.bootstrap import Service
+from cpro_transfer.domain.sentences import sentence
+from cpro_transfer.domain.support import TICKET_FORM, Order
+from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.entrypoints.support_problems import (
+    NOT_CANCELLABLE,
+    NOT_RETRYABLE,
+    UNDO_REFUSED,
+    UNDO_UNDER_WAY,
+    as_problems,
+)
+
+router = APIRouter(prefix="/v1/support/transfers", tags=["support"])
+
+Ticket = Annotated[str, StringConstraints(strip_whitespace=True, pattern=f"^{TICKET_FORM}$")]
+
+
+class SupportAct(BaseModel):
+    """Ce que l'assistance demande, et à quel titre."""
+
+    ticket: Ticket = Field(description="Numéro du ticket d'assistance", examples=["CPRO-10482"])
+    dry_run: bool = Field(default=False, description="Dire ce qui serait fait ou refusé, sans rien changer")
+
+
+class SchoolOut(BaseModel):
+    """Un établissement et l'élève, tel qu'il l'y désigne."""
+
+    uai: str
+    name: str | None = None
+    pupil_id: UUID
+
+
+class SupportTransferOut(BaseModel):
+    """Un transfert, vu de l'assistance."""
+
+    id: UUID
+    state: TransferState
+    reason: Reason | None
+    explanation: str | None
+    origin: SchoolOut
+    destination: SchoolOut | None
+    planned_at: datetime
+    since: datetime = Field(description="Depuis quand il en est ainsi")
+    tried_again_at: datetime | None
+    completed_at: datetime | None
+    records: int | None
+    undoes: UUID | None = Field(description="Le transfert que celui-ci défait")
+    ticket: str | None = Field(description="Le ticket sous lequel il le défait")
+
+    @classmethod
+    def of(cls, transfer: Transfer, names: dict[str, str], language: str) -> Self:
+        """The transfer, with the names of its schools where their sheets have one."""
+        there, arrival = transfer.destination_uai, transfer.destination_pupil_id
+        return cls(
+            id=transfer.id,
+            state=transfer.state,
+            reason=transfer.reason,
+            explanation=sentence(transfer.reason, language) if transfer.reason else None,
+            origin=SchoolOut(
+                uai=transfer.origin_uai, name=names.get(transfer.origin_uai), pupil_id=transfer.origin_pupil_id
+            ),
+            destination=SchoolOut(uai=there, name=names.get(there), pupil_id=arrival) if there and arrival else None,
+            planned_at=transfer.planned_at,
+            since=transfer.standing_since,
+            tried_again_at=transfer.tried_again_at,
+            completed_at=transfer.completed_at,
+            records=transfer.records,
+            undoes=transfer.undoes,
+            ticket=transfer.ticket,
+        )
+
+
+@router.get("", summary="Tous les transferts, du plus récent au plus ancien")
+async def list_transfers(
+    request: Request,
+    _: Support,
+    status: TransferState | None = None,
+    uai: Annotated[str | None, Query(description="Seulement ceux de cet établissement")] = None,
+    cursor: Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page[SupportTransferOut]:
+    service = _service(request)
+    after = decode_cursor(cursor, types=[str, str])
+    position = (datetime.fromisoformat(str(after[0])), UUID(str(after[1]))) if after else None
+    found = await service.desk.page(state=status, uai=_checked(uai), after=position, limit=limit + 1)
+    page = found[:limit]
+    last = page[-1] if len(found) > limit else None
+    return Page(
+        items=await _shown(request, page),
+        next_cursor=encode_cursor(last.planned_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
+@router.get("/{transfer_id}", summary="Un transfert", responses=documented(problems.NOT_FOUND))
+async def read_transfer(transfer_id: UUID, request: Request, _: Support) -> SupportTransferOut:
+    return await _one(request, await _service(request).desk.find(transfer_id))
+
+
+@router.post("/{transfer_id}/retry", summary="Essayer tout de suite un transfert retenu ou reporté",
+             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE))  # fmt: skip
+async def retry(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+    with as_problems(NOT_RETRYABLE):
+        found = await _service(request).support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(request, found)
+
+
+@router.post("/{transfer_id}/cancel", summary="Annuler un transfert qui n'est pas encore arrivé",
+             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE))  # fmt: skip
+async def cancel(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+    """Les mêmes faits ne l'appelleront plus ; un fait nouveau, si. Aux mains d'un déplacement, il s'arrête dès que
+    possible : son état le dit.
+    """
+    with as_problems(NOT_CANCELLABLE):
+        found = await _service(request).support.cancel(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(request, found)
+
+
+@router.post("/{transfer_id}/undo", status_code=202, summary="Défaire un transfert terminé",
+             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY))  # fmt: skip
+async def undo(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+    """Le retour est lui-même un transfert : c'est lui qui est répondu. Il ramène exactement les données du reçu, et est
+    refusé (`touched`) si l'établissement d'accueil y a touché depuis.
+    """
+    with as_problems(UNDO_UNDER_WAY):
+        found = await _service(request).support.undo(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(request, found)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _order(principal: Principal, act: SupportAct) -> Order:
+    return Order(principal.subject, Role.SUPPORT, act.ticket)
+
+
+def _checked(uai: str | None) -> str | None:
+    try:
+        return parse_uai(uai) if uai is not None else None
+    except MalformedUaiError:
+        raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
+
+
+async def _one(request: Request, transfer: Transfer | None) -> SupportTransferOut:
+    if transfer is None:
+        raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
+    return (await _shown(request, [transfer]))[0]
+
+
+async def _shown(request: Request, transfers: Sequence[Transfer]) -> list[SupportTransferOut]:
+    uais = {side for t in transfers for side in (t.origin_uai, t.destination_uai) if side}
+    names = await _service(request).queries.names_of(sorted(uais))
+    language = language_of(request.headers)
+    return [SupportTransferOut.of(transfer, names, language) for transfer in transfers]
