@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -33,6 +34,9 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
+from cpro_transfer.adapters.authorisations import PostgresAuthorisations
+from cpro_transfer.adapters.authorised_pupils import TenantAuthorisedPupils, TenantsInUse
+from cpro_transfer.adapters.former_pupils import FormerPupils
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
@@ -47,9 +51,11 @@ from cpro_transfer.adapters.tenant_truth import TenantDatabases
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
+from cpro_transfer.handlers.authorising import Authoriser
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
+from cpro_transfer.handlers.replaying import Replayer
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -111,6 +117,7 @@ class Service:
             PostgresKnownFacts(self._database, self._projection, self.clock),
             TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
         )
+        self._build_authorisations()
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -118,6 +125,17 @@ class Service:
         self._sweep_measures = SweepMeasures(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
+
+    def _build_authorisations(self) -> None:
+        days = self.config.authorisation_days
+        authorised = TenantAuthorisedPupils(self._tenants, self._tenant_outbox, self.clock)
+        self.former_pupils = FormerPupils(self._tenants)
+        self.authorisations = PostgresAuthorisations(self._database, self.clock, lifetime_days=days)
+        self.authoriser = Authoriser(
+            self.authorisations, authorised, self.queries, TenantsInUse(self.directory), self.clock, days
+        )
+        form = re.compile(self.config.ticket_pattern)
+        self.replayer = Replayer(self.authorisations, authorised, self.clock, form)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
