@@ -116,6 +116,9 @@ class PostgresAuthorisations:
         async with self._database.begin() as tx:
             live = await self._taken_place(tx, uai, pupil_id)
             if live is None:
+                found = await _authorisations(tx, _LATEST, {"uai": uai, "pupils": [pupil_id]})
+                if found and found[0].ended_as is Ended.EXECUTED:
+                    raise AuthorisationBegunError(found[0])
                 return None
             if live.transfer_id is not None:
                 raise AuthorisationBegunError(live)

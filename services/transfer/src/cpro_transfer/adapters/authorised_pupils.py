@@ -22,6 +22,7 @@ from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters import tenant_pupils
+from cpro_transfer.adapters.plain_names import plain, plain_in_sql
 from cpro_transfer.adapters.projection import SOURCE
 from cpro_transfer.domain.authorisations import Authorisation, Doors
 from cpro_transfer.domain.candidates import Sheet
@@ -37,11 +38,11 @@ SELECT {_SHEET}, p.source, p.ine_status, p.records_moved_at IS NOT NULL AND NOT 
 FROM pupil p, transfer_opt_in o WHERE p.id = %s
 """
 _MOST = 200
-# The family name as it is written, or as it begins: `candidates.rank` judges what is near enough.
+# Wide enough for `candidates.rank`, which judges what is near.
 _LIKE = f"""
 SELECT {_SHEET} FROM pupil p
 WHERE p.birth_date = %(born)s OR p.ine = %(ine)s
-    OR upper(p.family_name) = ANY (%(families)s) OR upper(p.usage_name) = ANY (%(families)s)
+    OR {plain_in_sql("p.family_name")} = ANY (%(families)s) OR {plain_in_sql("p.usage_name")} = ANY (%(families)s)
 ORDER BY p.ine IS NOT DISTINCT FROM %(ine)s DESC, p.birth_date = %(born)s DESC, p.active DESC, p.id
 LIMIT {_MOST}
 """
@@ -92,7 +93,7 @@ class TenantAuthorisedPupils:
         wanted = {
             "born": leaver.identity.birth_date,
             "ine": leaver.ine,
-            "families": [name.upper() for name in names if name],
+            "families": [plain(name) for name in names if name],
         }
         async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_LIKE, wanted)

@@ -4,7 +4,6 @@ By name the index of inactive pupils gives a page without reading the others. An
 school's inactive pupils once: 5,000 of them cost a few milliseconds (`benchmarks/README.md`).
 """
 
-import unicodedata
 from uuid import UUID
 
 from psycopg import sql
@@ -12,6 +11,7 @@ from psycopg.rows import dict_row
 
 from cpro_contracts.pupils import EnrolmentSource
 from cpro_tenant_db.connections import TenantConnections
+from cpro_transfer.adapters.plain_names import plain, plain_in_sql
 from cpro_transfer.adapters.tenant_pupils import records_of
 from cpro_transfer.ports import FormerPupil, PupilOrder
 
@@ -23,11 +23,8 @@ SELECT p.id AS pupil_id, p.family_name, p.first_name, p.birth_date, p.division, 
 FROM pupil p WHERE NOT p.active AND p.records_moved_at IS NULL AND {searched} AND {after}
 ORDER BY {keys} LIMIT %(limit)s
 """
-_ACCENTED, _PLAIN = "àâäáãåçéèêëíìîïñóòôöõúùûüýÿ", "aaaaaaceeeeiiiinooooouuuuyy"
-_SEARCHED = f"""
-translate(replace(replace(lower(p.family_name || ' ' || coalesce(p.usage_name, '') || ' ' || p.first_name),
-    'œ', 'oe'), 'æ', 'ae'), '{_ACCENTED}', '{_PLAIN}') LIKE ALL (%(words)s::text[])
-"""
+_NAMES = "p.family_name || ' ' || coalesce(p.usage_name, '') || ' ' || p.first_name"
+_SEARCHED = f"{plain_in_sql(_NAMES)} LIKE ALL (%(words)s::text[])"
 # As texts that compare as the list is ordered: days until the end of the calendar, and what no division begins with.
 _LEADING = {
     PupilOrder.NAME: "''",
@@ -63,7 +60,7 @@ class FormerPupils:
         leading, family, first, pupil_id = after or ("", "", "", None)
         arguments = {
             "after_leading": leading, "after_family": family, "after_first": first, "after_id": pupil_id,
-            "words": [f"%{_escaped(word)}%" for word in _plain(search).split()], "limit": limit,
+            "words": [f"%{_escaped(word)}%" for word in plain(search).split()], "limit": limit,
         }  # fmt: skip
         query = _query(order, searched=bool(arguments["words"]), continued=after is not None)
         async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
@@ -87,11 +84,6 @@ def _query(order: PupilOrder, *, searched: bool, continued: bool) -> sql.Compose
         after=sql.SQL(after),
         keys=sql.SQL(keys),
     )
-
-
-def _plain(text: str) -> str:
-    lowered = text.lower().replace("œ", "oe").replace("æ", "ae")
-    return "".join(letter for letter in unicodedata.normalize("NFD", lowered) if not unicodedata.combining(letter))
 
 
 def _escaped(word: str) -> str:
