@@ -1,4 +1,4 @@
-"""`cpro-support`: one command a use. Further nouns (authorisations, replays, dead letters) are added here as modules.
+"""`cpro-support`: one command a use. Further nouns are added here as modules.
 
 Exit codes, of every command: 0 all is well, 1 something is left for a person, 2 wrong usage, settings or rights,
 3 nothing is wrong that could be seen, and not everything could be seen.
@@ -6,7 +6,7 @@ Exit codes, of every command: 0 all is well, 1 something is left for a person, 2
 
 import typer
 
-from cpro_transfer.entrypoints.support_cli import reconciliations
+from cpro_transfer.entrypoints.support_cli import authorisation_words, authorisations, reconciliations, replays
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=SPOKEN.help)
@@ -18,3 +18,6 @@ def main() -> None:
 
 
 app.command(name="reconcile", help=SPOKEN.help_reconcile)(reconciliations.reconcile)
+app.command(name="authorisations", help=authorisation_words.SPOKEN.help_authorisations)(authorisations.authorisations)
+app.command(name="candidates", help=authorisation_words.SPOKEN.help_candidates)(authorisations.candidates)
+app.command(name="replay", help=authorisation_words.SPOKEN.help_replay)(replays.replay)
