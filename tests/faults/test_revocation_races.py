@@ -51,7 +51,7 @@ async def test_a_revocation_is_either_in_time_or_refused(world: TransferWorld, s
     assert (await world.schools.verify()).clean
     for school in (origin, cfa):
         assert await school.fetch("SELECT * FROM transfer_hold") == []
-    _log.info("%s tries: %s revoked in time, %s too late", tries, outcomes[200], outcomes[409])
+    _log.warning("%s tries: %s revoked in time, %s too late", tries, outcomes[200], outcomes[409])
 
 
 async def _replayed(origin: School, cfa: School, desk: Desk, number: int) -> tuple[UUID, str]:

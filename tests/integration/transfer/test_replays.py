@@ -128,14 +128,15 @@ async def test_what_can_not_be_replayed_is_refused_and_nothing_is_half_done(
             await origin.execute("UPDATE pupil SET records_moved_at = now() WHERE id = %s", leaver)
         case "revoked":
             await desk.revoke(origin, leaver)
-    asked = {
+    others: dict[str, dict[str, object]] = {
         "ticket": {"pupil_id": str(arrived), "ticket": "please"},
         "both": {"pupil_id": str(arrived), "create": True},
         "neither": {},
         "unknown pupil": {"pupil_id": str(uuid4())},
         "inactive pupil": {"pupil_id": str(gone)},
         "create beside one who is there": {"create": True},
-    }.get(case, {"pupil_id": str(arrived)})
+    }
+    asked = others.get(case, {"pupil_id": str(arrived)})
     about = str(uuid4()) if case == "unknown authorisation" else authorisation
 
     dry = await desk.replay(about, **asked | {"dry_run": True})
