@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from cpro_platform.clock import SystemClock
 from cpro_test_support.authorising import (
     TICKET,
     Desk,
@@ -19,8 +21,10 @@ from cpro_test_support.authorising import (
 )
 from cpro_test_support.reconciling import answering
 from cpro_test_support.servers import Servers
-from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
+from cpro_transfer.adapters.authorisations import PostgresAuthorisations
 from cpro_transfer.bootstrap import Work
+from cpro_transfer.ports import Choice
 
 
 @pytest.fixture
@@ -128,7 +132,7 @@ async def test_what_can_not_be_replayed_is_refused_and_nothing_is_half_done(
             await origin.execute("UPDATE pupil SET records_moved_at = now() WHERE id = %s", leaver)
         case "revoked":
             await desk.revoke(origin, leaver)
-    others: dict[str, dict[str, object]] = {
+    others: dict[str, dict[str, Any]] = {
         "ticket": {"pupil_id": str(arrived), "ticket": "please"},
         "both": {"pupil_id": str(arrived), "create": True},
         "neither": {},
@@ -169,6 +173,34 @@ async def test_of_two_supports_at_once_exactly_one_wins(world: TransferWorld, de
     assert str(transfer["destination_pupil_id"]) == winner["arrival"]["pupil_id"]
     assert [kept["ticket"] for kept in await authorisations(world)] == [winner["ticket"]]
     assert await said_under_authorisations(world) == 2
+
+
+async def test_of_two_choices_that_wait_for_one_authorisation_the_second_finds_the_first(
+    world: TransferWorld, desk: Desk
+) -> None:
+    origin, cfa, leaver = await leaves_for_a_cfa(world)
+    authorisation = UUID(await desk.authorised(origin, leaver, cfa.uai))
+    store = PostgresAuthorisations(world.database, SystemClock(), lifetime_days=365)
+
+    async with world.database.begin() as tx:
+        await tx.execute("SELECT 1 FROM transfer_authorisation WHERE id = %s FOR UPDATE", (authorisation,))
+        choices = [
+            asyncio.create_task(store.choose(authorisation, Choice(f"CPRO-{number}", uuid4(), creates=False), by="s"))
+            for number in range(2)
+        ]
+
+        async def both_wait() -> bool | None:
+            async with world.database.begin() as looking:  # in one transaction the view stands still
+                rows = await looking.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                return (await rows.fetchone()) == (2,) or None
+
+        await eventually(both_wait)
+    outcomes = await asyncio.gather(*choices, return_exceptions=True)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Authorisation", "AuthorisationTakenError"]
 
 
 async def test_a_second_ticket_for_the_same_authorisation_is_refused_and_the_first_may_come_again(
@@ -298,3 +330,28 @@ async def test_support_alone_sees_the_queue_and_replays(world: TransferWorld, de
             await desk.client.post("/v1/support/replays", json=body, headers=headers),
         ]
         assert [answer.status_code for answer in answers] == [403, 403, 403]
+
+
+async def test_a_door_that_closes_while_support_replays_leaves_the_authorisation_as_it_was(
+    world: TransferWorld, desk: Desk
+) -> None:
+    origin, cfa, leaver = await leaves_for_a_cfa(world)
+    authorisation = await desk.authorised(origin, leaver, cfa.uai)
+
+    async with world.schools.tenants.begin(cfa.uai) as closing:
+        await closing.execute("UPDATE transfer_opt_in SET enabled = false")  # seen by nobody until it commits
+        replaying = asyncio.create_task(desk.replay(authorisation, create=True))
+
+        async def the_departure_is_said() -> bool | None:
+            return await said_under_authorisations(world) == 1 or None
+
+        await eventually(the_departure_is_said)
+    refused = await replaying
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "destination_not_opted_in")
+    assert [one["ticket"] for one in await authorisations(world)] == [None]
+    assert await cfa.fetch("SELECT id FROM pupil") == []
+    await cfa.opts_in()
+    await world.take_in_events()
+    assert await world.transfers() == []
+    assert (await desk.replay(authorisation, create=True, ticket="CPRO-2")).status_code == 200

@@ -110,9 +110,10 @@ async def enters(
     first_name: str = "Camille",
     born: date = date(2009, 4, 12),
     ine: str | None = None,
+    pupil_id: UUID | None = None,
 ) -> UUID:
     """A pupil entered by hand, whom no event tells of."""
-    pupil_id = uuid4()
+    pupil_id = pupil_id or uuid4()
     await school.execute(
         "INSERT INTO pupil (id, ine, ine_status, family_name, first_name, birth_date, source, match_key)"
         " VALUES (%s, %s, %s, %s, %s, %s, 'manual', %s)",
