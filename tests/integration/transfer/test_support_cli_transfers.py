@@ -1,7 +1,7 @@
 """`cpro-support transfers` and `audit`, as support runs them: processes of their own, over HTTP."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,36 +10,33 @@ from cpro_test_support.reconciling import answering
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.servers import Servers
-from cpro_test_support.support_tool import Ran, cpro_support
+from cpro_test_support.support_tool import Tool
 from cpro_test_support.transfers import TransferWorld
 from cpro_transfer.bootstrap import Work
 
 RECORDS = Amounts(reports=2, activity_sheets=0, assessments=0, passports=0, attachments=0)
 
 
-class Tool:
+@dataclass(frozen=True, slots=True)
+class ToolAtATransfer(Tool):
     """The tool, and the schools of one transfer."""
 
-    def __init__(self, servers: Servers, url: str, origin: School, destination: School) -> None:
-        self._servers, self._url = servers, url
-        self.origin, self.destination = origin, destination
-
-    async def __call__(self, *arguments: object, **more: Any) -> Ran:
-        return await cpro_support(self._servers, self._url, *map(str, arguments), **more)
+    origin: School
+    destination: School
 
 
 @pytest.fixture
-async def tool(world: TransferWorld, servers: Servers) -> AsyncIterator[Tool]:
+async def tool(world: TransferWorld, servers: Servers) -> AsyncIterator[ToolAtATransfer]:
     """One planned transfer, between two schools with names."""
     origin, destination, _ = await world.a_pupil_changes_school(RECORDS)
     await origin.named("Lycée du Départ")
     await destination.named("CFA de l'Arrivée")
     await world.take_in_events()
     async with answering(world) as (_, url):
-        yield Tool(servers, url, origin, destination)
+        yield ToolAtATransfer(servers, url, origin, destination)
 
 
-async def test_support_undoes_a_transfer_and_reads_what_was_done(world: TransferWorld, tool: Tool) -> None:
+async def test_support_undoes_a_transfer_and_reads_what_was_done(world: TransferWorld, tool: ToolAtATransfer) -> None:
     async with world.service(Work.MOVE):
         (moved,) = await world.ends("completed")
 
@@ -64,7 +61,7 @@ async def test_support_undoes_a_transfer_and_reads_what_was_done(world: Transfer
     assert set((await world.schools.verify()).places.values()) == {tool.origin.uai}
 
 
-async def test_the_rows_in_the_way_of_an_undo_are_listed(world: TransferWorld, tool: Tool) -> None:
+async def test_the_rows_in_the_way_of_an_undo_are_listed(world: TransferWorld, tool: ToolAtATransfer) -> None:
     async with world.service(Work.MOVE):
         (moved,) = await world.ends("completed")
     await tool.destination.execute("UPDATE report SET title = 'theirs'")
@@ -77,7 +74,9 @@ async def test_the_rows_in_the_way_of_an_undo_are_listed(world: TransferWorld, t
     assert "can't be undone" in ran.err
 
 
-async def test_without_a_yes_nothing_is_cancelled_and_with_one_it_is(world: TransferWorld, tool: Tool) -> None:
+async def test_without_a_yes_nothing_is_cancelled_and_with_one_it_is(
+    world: TransferWorld, tool: ToolAtATransfer
+) -> None:
     (planned,) = await world.transfers()
     cancel = ("transfers", "cancel", planned["id"], "--ticket", TICKET, "--execute")
 
@@ -102,7 +101,7 @@ async def test_without_a_yes_nothing_is_cancelled_and_with_one_it_is(world: Tran
     ],
 )
 async def test_what_is_unknown_malformed_or_forbidden_is_wrong_use(
-    tool: Tool, arguments: tuple[str, ...], role: str
+    tool: ToolAtATransfer, arguments: tuple[str, ...], role: str
 ) -> None:
     ran = await tool(*arguments, role=role)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -34,10 +35,13 @@ from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters.audit_trail import AuditTrail
+from cpro_transfer.adapters.authorisations import PostgresAuthorisations
+from cpro_transfer.adapters.authorised_pupils import TenantAuthorisedPupils, TenantsInUse
 from cpro_transfer.adapters.consumer_groups import ConsumerGroups
 from cpro_transfer.adapters.dead_letters import PostgresLetters
 from cpro_transfer.adapters.event_logs import TenantEventLogs
 from cpro_transfer.adapters.event_replays import PostgresReplays
+from cpro_transfer.adapters.former_pupils import FormerPupils
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
@@ -55,10 +59,12 @@ from cpro_transfer.adapters.undo_truth import TenantUndoTruth
 from cpro_transfer.adapters.wake_ups import DueTransfers
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
+from cpro_transfer.handlers.authorising import Authoriser
 from cpro_transfer.handlers.dead_letters import LetterDesk
 from cpro_transfer.handlers.joining import on_events
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
+from cpro_transfer.handlers.replaying import Replayer
 from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
 from cpro_transfer.handlers.supporting import Support
 from cpro_transfer.handlers.sweeping import Sweeper
@@ -135,6 +141,7 @@ class Service:
             PostgresKnownFacts(self._database, self._projection, self.clock),
             TenantDatabases(self._tenants, self._tenant_outbox, grace_seconds=config.on_their_way_seconds),
         )
+        self._build_authorisations()
         self.letters = PostgresLetters(self._database, self.clock)
         self.letter_desk = LetterDesk(self.letters, SourceTopics(config.kafka.bootstrap_servers, self._publisher))
         self.consumer_groups = ConsumerGroups(config.kafka.bootstrap_servers)
@@ -158,6 +165,17 @@ class Service:
         self._sweep_measures = SweepMeasures(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
+
+    def _build_authorisations(self) -> None:
+        days = self.config.authorisation_days
+        authorised = TenantAuthorisedPupils(self._tenants, self._tenant_outbox, self.clock)
+        self.former_pupils = FormerPupils(self._tenants)
+        self.authorisations = PostgresAuthorisations(self._database, self.clock, lifetime_days=days)
+        self.authoriser = Authoriser(
+            self.authorisations, authorised, self.queries, TenantsInUse(self.directory), self.clock, days
+        )
+        form = re.compile(self.config.ticket_pattern)
+        self.replayer = Replayer(self.authorisations, authorised, self.clock, form)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:

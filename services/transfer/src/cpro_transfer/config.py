@@ -51,6 +51,11 @@ class Config(BaseSettings):
     on_their_way_seconds: float = Field(default=60, ge=0)
     """How long after its publication an event is not missed: the join may not have taken it in yet."""
 
+    authorisation_days: int = Field(default=365, gt=0)
+    """How long an authorisation holds, from the day on which it was given: a school year."""
+    ticket_pattern: str = r"(?=.*[0-9])[A-Za-z0-9][A-Za-z0-9-]{2,39}"
+    """The form of support's ticket numbers."""
+
     sweep_interval_hours: float = Field(default=24, gt=0)
     """How long a sweep that stays waits before the next."""
     sweep_copy_age_hours: float = Field(default=24, gt=0)

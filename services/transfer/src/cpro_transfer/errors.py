@@ -5,6 +5,7 @@ from uuid import UUID
 
 from cpro_contracts.transfers import Reason
 from cpro_platform.errors import RetryableError
+from cpro_transfer.domain.authorisations import Authorisation
 from cpro_transfer.domain.transfers import Transfer
 from cpro_transfer.domain.undoing import Refusal, Touched
 
@@ -65,3 +66,29 @@ class UndoRefusedError(Exception):
         self.refusal = refusal
         self.transfer = transfer
         self.touched = touched
+
+
+class _AboutAuthorisationError(Exception):
+    def __init__(self, authorisation: Authorisation) -> None:
+        super().__init__(str(authorisation.id))
+        self.authorisation = authorisation
+
+
+class AuthorisationBegunError(_AboutAuthorisationError):
+    """The records move, or have moved, under this authorisation: it can't be taken back or changed."""
+
+
+class AuthorisationEndedError(_AboutAuthorisationError):
+    """This authorisation was taken back, or has expired."""
+
+
+class AuthorisationTakenError(_AboutAuthorisationError):
+    """Support has this authorisation in hand already, under another ticket or for another pupil."""
+
+
+class ReplayRefusedError(Exception):
+    """The establishment's own database says that this can't be replayed. Nothing was published there."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -4,13 +4,17 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
+from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource, PupilEvent
 from cpro_contracts.transfers import Reason
-from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState, Settling
+from cpro_transfer.domain.authorisations import Authorisation, Doors, Terms
+from cpro_transfer.domain.candidates import Sheet
+from cpro_transfer.domain.dead_letters import Letter, LetterCount, LetterState, Settling
 from cpro_transfer.domain.event_replays import EventReplay, ReplayState, Selection
 from cpro_transfer.domain.explanation import Door, Known
 from cpro_transfer.domain.identity import Identity
@@ -81,6 +85,12 @@ class Ledger(Protocol):
 
     async def advance(self, claims: Sequence[Claim], state: TransferState, *, finished: bool = False) -> set[UUID]:
         """Note how far the claims have come. Returns those that were asked to stop meanwhile."""
+
+    async def pass_gate(self, claims: Sequence[Claim]) -> Mapping[UUID, Reason]:
+        """Ask once more whether the authorisations that these act under hold, and let nobody take them back from here.
+
+        Returns those that don't hold, with why. Raises SupersededError where a claim is another's by now.
+        """
 
     async def complete(self, claims: Mapping[Claim, int]) -> None:
         """Both receipts are there: note the number of records, publish, and plan what may follow."""
@@ -242,6 +252,108 @@ class Standings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of recording an authorisation."""
+
+    authorisation: Authorisation
+    anew: bool
+    """Not: the same was recorded before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What support has chosen for an authorisation."""
+
+    ticket: str
+    pupil_id: UUID
+    """At the destination; of a pupil who is to be created, the id to give."""
+    creates: bool
+
+
+class Authorisations(Protocol):
+    """The authorisations in the transfer database. Raises what `errors` says of them."""
+
+    async def record(self, uai: str, pupil_id: UUID, terms: Terms, *, by: str) -> Recorded:
+        """Let these terms hold for the pupil, in place of any others."""
+
+    async def revoke(self, uai: str, pupil_id: UUID, *, by: str) -> Authorisation | None:
+        """Take back what holds for the pupil; None if nothing does."""
+
+    async def find(self, authorisation_id: UUID) -> Authorisation | None:
+        """One of them."""
+
+    async def choose(self, authorisation_id: UUID, choice: Choice, *, by: str) -> Authorisation:
+        """Note what support chose. Of several at once the first one's stands; the same again changes nothing."""
+
+    async def give_up(self, authorisation: Authorisation) -> None:
+        """Forget what was chosen, for it could not be carried out."""
+
+    async def note_replayed(self, authorisation: Authorisation) -> Authorisation:
+        """Both events are in the establishments' outboxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PupilHere:
+    """A pupil as their own establishment has them, with that establishment's word on transfers."""
+
+    sheet: Sheet
+    source: EnrolmentSource
+    ine_status: IneStatus
+    records_moved: bool
+    """Inactive, and the records have left."""
+    doors: Doors
+
+
+class AuthorisedPupils(Protocol):
+    """The establishments' databases, as authorisations and replays need them.
+
+    Raises, besides what is said below:
+        TenantUnknownError: no such establishment.
+        RetryableError: its database does not answer.
+    """
+
+    async def doors(self, uai: str) -> Doors:
+        """The establishment's word on transfers."""
+
+    async def pupil(self, uai: str, pupil_id: UUID) -> PupilHere | None:
+        """The pupil; None if it has no such pupil."""
+
+    async def like(self, uai: str, leaver: Sheet) -> list[Sheet]:
+        """Pupils who share an INE, a birth date or a family name with the leaver."""
+
+    async def records(self, uai: str, pupil_id: UUID) -> Mapping[str, int]:
+        """How many records of each kind the pupil has."""
+
+    async def say_left(self, authorisation: Authorisation) -> None:
+        """Publish again, under the authorisation's key, that the pupil has left the origin.
+
+        Raises:
+            ReplayRefusedError: it is not so, or the doors are closed.
+        """
+
+    async def say_arrived(self, authorisation: Authorisation) -> None:
+        """Publish again, under the same key, that the chosen pupil is at the destination; create them first if asked.
+
+        Raises:
+            ReplayRefusedError: it is not so, or the doors are closed.
+        """
+
+
+class Situations(Protocol):
+    """What the join knows around pupils."""
+
+    async def situations(self, uai: str, pupil_ids: Sequence[UUID]) -> "Mapping[UUID, Situation]":
+        """By pupil; those never heard of are left out."""
+
+
+class Tenants(Protocol):
+    """Which establishments have a database."""
+
+    async def knows(self, uai: str) -> bool:
+        """Whether this one has, ready for use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """All that is known around one pupil of an establishment."""
 
@@ -265,6 +377,16 @@ class PupilName:
     first_name: str
 
 
+class PupilOrder(StrEnum):
+    """How a list of former pupils is ordered; within that by name."""
+
+    NAME = "name"
+    LEAVING_DATE = "leaving_date"
+    """The latest first; who left on an unknown day comes last."""
+    DIVISION = "division"
+    """Who has none comes last."""
+
+
 @dataclass(frozen=True, slots=True)
 class FormerPupil:
     """A deactivated pupil whose records are still here."""
@@ -277,6 +399,8 @@ class FormerPupil:
     leaving_date: date | None
     source: EnrolmentSource
     records: Mapping[str, int]
+    leading: str = ""
+    """What the list is ordered by before the name, as it compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,13 +519,13 @@ class Letters(Protocol):
     async def forget(self, kept: timedelta) -> None:
         """Delete what is older than its topic keeps it."""
 
-    async def counts(self, choice: Choice) -> list[LetterCount]:
+    async def counts(self, choice: LetterChoice) -> list[LetterCount]:
         """How many there are, by topic, cause and state."""
 
     async def find(self, ids: Sequence[UUID]) -> list[Letter]:
         """Those of these that there are."""
 
-    def locked(self, choice: Choice, limit: int) -> AbstractAsyncContextManager[LockedLetters]:
+    def locked(self, choice: LetterChoice, limit: int) -> AbstractAsyncContextManager[LockedLetters]:
         """The chosen letters, `limit` at most of a topic and cause. Committed on leaving the block."""
 
 

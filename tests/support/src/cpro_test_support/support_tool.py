@@ -42,3 +42,15 @@ async def cpro_support(
     )  # fmt: skip
     out, err = await process.communicate(typed.encode())
     return Ran(process.returncode or 0, out.decode(), err.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """The tool, pointed at a running API."""
+
+    servers: Servers
+    url: str
+
+    async def __call__(self, *arguments: object, **more: str) -> Ran:
+        """Run it; `role`, `typed` and settings as for `cpro_support`."""
+        return await cpro_support(self.servers, self.url, *map(str, arguments), **more)

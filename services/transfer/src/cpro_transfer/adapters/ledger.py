@@ -11,6 +11,8 @@ from cpro_contracts.transfers import Reason, TransferCompleted, TransferUndone
 from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
+from cpro_transfer.adapters import authorisation_gate
+from cpro_transfer.adapters.authorisation_gate import acts_under_authorisation
 from cpro_transfer.adapters.projection import SOURCE, Projection, event_of
 from cpro_transfer.domain.transfers import RETRIED_AFTER, Claim, TransferState
 
@@ -159,6 +161,18 @@ class PostgresLedger:
                 self._on_landing(took_seconds)
         return {row[0] for row in rows if row[1]}
 
+    async def pass_gate(self, claims: Sequence[Claim]) -> dict[UUID, Reason]:
+        """Ask once more, under lock, whether the authorisations that these act under still hold.
+
+        From here on they are not taken back, until the transfer has ended or was set aside. Returns those that don't
+        hold. What a revocation does that comes at the same time: `authorisation_gate`.
+
+        Raises:
+            SupersededError: one of the claims is another's by now.
+        """
+        async with self._database.begin() as tx:
+            return await authorisation_gate.pass_gate(tx, claims, self._clock.now())
+
     async def complete(self, claims: Mapping[Claim, int]) -> None:
         """Both receipts are there: note the number of records, publish, and plan what may follow."""
         mine = _mine(list(claims))
@@ -168,6 +182,8 @@ class PostgresLedger:
                 await tx.execute(_LOCK_UNDONE, mine)
             rows = await _changed(tx, _COMPLETE, mine | {"records": list(claims.values())})
             await tx.execute(_NOTE_MOVED, ([row["id"] for row in rows],))
+            if authorised := _authorised(rows):
+                await authorisation_gate.close_executed(tx, authorised)
             events = [_completed(row) for row in rows if not row["undoes"]]
             undone = await _changed(tx, _UNDO, {"ids": [row["id"] for row in rows]}) if undoing else []
             open_ended = await tx.execute(_TO_DERIVE, {"match_keys": [row["match_key"] for row in rows]})
@@ -177,11 +193,12 @@ class PostgresLedger:
 
     async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
         """Set the claims aside for this reason, until a fact changes or the reason's time to try again has come."""
-        await self._end(_HOLD, claims, {"reason": reason, "detail": detail, "retry": RETRIED_AFTER.get(reason)})
+        arguments = {"reason": reason, "detail": detail, "retry": RETRIED_AFTER.get(reason)}
+        await self._end(_HOLD, claims, arguments, nothing_moved=reason is not Reason.LANDING_LOST)
 
     async def cancel(self, claims: Sequence[Claim]) -> None:
         """End the claims whose cancellation was asked for; nothing of them is anywhere but at the origin."""
-        await self._end(_CANCEL, claims, {})
+        await self._end(_CANCEL, claims, {}, nothing_moved=True)
 
     async def postpone(self, claims: Sequence[Claim], reason: Reason) -> None:
         """Give the claims back, to be tried again later with growing delays."""
@@ -189,13 +206,21 @@ class PostgresLedger:
             delays = {"reason": reason, "first": _FIRST_DELAY, "longest": _LONGEST_DELAY}
             await tx.execute(_POSTPONE, _mine(claims) | delays)
 
-    async def _end(self, statement: str, claims: Sequence[Claim], arguments: dict[str, Any]) -> None:
+    async def _end(
+        self, statement: str, claims: Sequence[Claim], arguments: dict[str, Any], *, nothing_moved: bool
+    ) -> None:
         async with self._database.begin() as tx:
             changed = await _changed(tx, statement, _mine(claims) | arguments)
+            if nothing_moved and (authorised := _authorised(changed)):
+                await authorisation_gate.reopen(tx, authorised)
             # No fact calls for one that undoes another: it is support's, and the audit trail tells of it.
             rows = [row for row in changed if not row["undoes"]]
             events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
             await outbox.add(tx, [*map(event_of, rows), *events_after], source=SOURCE, clock=self._clock)
+
+
+def _authorised(rows: Sequence[dict[str, Any]]) -> list[UUID]:
+    return [row["id"] for row in rows if acts_under_authorisation(row["match_key"])]
 
 
 def _mine(claims: Sequence[Claim]) -> dict[str, Any]:

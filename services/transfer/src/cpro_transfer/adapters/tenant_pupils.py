@@ -8,10 +8,11 @@ from psycopg.rows import class_row, dict_row
 
 from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource
+from cpro_platform.database import Connection
 from cpro_tenant_db.catalogue import CATALOGUE, owner_of_row, rows_of_pupils
 from cpro_tenant_db.connections import TenantConnections
 from cpro_transfer.domain.explanation import OwnPupil
-from cpro_transfer.ports import FormerPupil, PupilName, Receipt
+from cpro_transfer.ports import PupilName, Receipt
 
 _NAMES = "SELECT id AS pupil_id, family_name, first_name FROM pupil WHERE id = ANY (%s)"
 _OWN = """
@@ -24,16 +25,6 @@ SELECT transfer_id, direction, pupil_id, other_uai, tables, origin_opt_in, desti
     destination_import_id, written_at, (to_jsonb(r) ->> 'sequence')::bigint AS sequence,
     to_jsonb(r) ->> 'previous_hash' AS previous_hash, to_jsonb(r) ->> 'hash' AS hash
 FROM transfer_receipt r WHERE transfer_id = %s AND direction = %s
-"""
-# The manual: "Les élèves listés ci-dessous sont désactivés de votre établissement et leurs données sont
-# transférables."
-_FORMER = """
-SELECT p.id AS pupil_id, p.family_name, p.first_name, p.birth_date, p.division, p.leaving_date, p.source
-FROM pupil p
-WHERE NOT p.active AND p.records_moved_at IS NULL
-    AND (%(after_id)s::uuid IS NULL
-        OR (p.family_name, p.first_name, p.id) > (%(after_family)s, %(after_first)s, %(after_id)s))
-ORDER BY p.family_name, p.first_name, p.id LIMIT %(limit)s
 """
 
 
@@ -65,21 +56,15 @@ class TenantPupils:
             await cursor.execute(_RECEIPT, (transfer_id, direction))
             return await cursor.fetchone()
 
-    async def former_pupils(self, uai: str, *, after: tuple[str, str, UUID] | None, limit: int) -> list[FormerPupil]:
-        """One page of the deactivated pupils whose records are still here, by name, with how many of each kind."""
-        family, first, pupil_id = after or ("", "", None)
-        position = {"after_family": family, "after_first": first, "after_id": pupil_id}
-        async with self._tenants.begin(uai) as tx, tx.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_FORMER, position | {"limit": limit})
-            rows = await cursor.fetchall()
-            await cursor.execute(_counts(), {"pupil_ids": [row["pupil_id"] for row in rows]})
-            counts: dict[UUID, dict[str, int]] = {}
-            for counted in await cursor.fetchall():
-                counts.setdefault(counted["pupil_id"], {})[counted["kind"]] = counted["number"]
-        return [
-            FormerPupil(**row | {"source": EnrolmentSource(row["source"])}, records=counts.get(row["pupil_id"], {}))
-            for row in rows
-        ]
+
+async def records_of(tx: Connection, pupil_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """How many records of each kind each of these pupils has; kinds with none are left out."""
+    counts: dict[UUID, dict[str, int]] = {}
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_counts(), {"pupil_ids": list(pupil_ids)})
+        for counted in await cursor.fetchall():
+            counts.setdefault(counted["pupil_id"], {})[counted["kind"]] = counted["number"]
+    return counts
 
 
 def _counts() -> sql.Composed:

@@ -1,45 +1,46 @@
 """The HTTP API: decode, ask, encode."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI
 
 from cpro_contracts import problems
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import Page, UaiPath, create_app, documented, encode_cursor, read_cursor
-from cpro_platform.http.problem_responses import language_of
 from cpro_platform.logs import get_logger
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 from cpro_transfer.bootstrap import Service
-from cpro_transfer.domain.explanation import Direction, Explanation, OwnPupil, explain, explain_unannounced
+from cpro_transfer.domain.explanation import Direction, OwnPupil, explain_unannounced
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.entrypoints import (
     audit_api,
+    authorisation_api,
     consumers_api,
     dead_letters_api,
     event_replays_api,
+    replay_api,
     support_api,
     support_transfers_api,
 )
+from cpro_transfer.entrypoints.authorisation_models import with_authorisation
+from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired, explained, known_establishment
 from cpro_transfer.entrypoints.models import (
     ExplanationOut,
     ReceiptOut,
     ReceiptsOut,
-    TransferablePupilOut,
     TransferOut,
     TransferWithReceipts,
     explanation_out,
     transfer_out,
-    transferable_out,
 )
-from cpro_transfer.ports import Receipt, Receipts, Situation
+from cpro_transfer.ports import Receipt, Receipts
 
 _log = get_logger(__name__)
 
@@ -61,7 +62,9 @@ def create(service: Service) -> FastAPI:
         service="transfer",
         routers=[
             router,
+            authorisation_api.router,
             support_api.router,
+            replay_api.router,
             support_transfers_api.router,
             audit_api.router,
             dead_letters_api.router,
@@ -74,21 +77,6 @@ def create(service: Service) -> FastAPI:
         lifespan=lifespan,
         state={"service": service},
     )
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers)
-
-
-Wired = Annotated[Service, Depends(_service)]
-Language = Annotated[str, Depends(_language)]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
 
 
 @router.get("/transfers", summary="Les transferts de l'établissement, du plus récent au plus ancien")
@@ -141,7 +129,9 @@ async def explain_pupil(
     situation = situations.get(pupil_id)
     own = await _own(service, uai, pupil_id, needed=situation is None)
     if situation is not None and not (own and own.revision > situation.revision_at(uai)):
-        explanation, names = _explained(service, uai, situation), situation.names
+        latest = (await service.authorisations.latest(uai, [pupil_id])).get(pupil_id)
+        explanation = with_authorisation(explained(service, uai, situation), latest, now=service.clock.now())
+        names = situation.names
     elif own is not None:
         explanation, names = explain_unannounced(own), {}
     else:
@@ -154,7 +144,7 @@ async def explain_pupil(
 async def _own(service: Service, uai: str, pupil_id: UUID, *, needed: bool) -> OwnPupil | None:
     """The pupil as the establishment has them: where it is away, what the join knows has to do, if anything."""
     try:
-        with _known_establishment():
+        with known_establishment():
             return await service.pupils.own(uai, pupil_id)
     except (RetryableError, RefusedError):
         if needed:
@@ -162,54 +152,9 @@ async def _own(service: Service, uai: str, pupil_id: UUID, *, needed: bool) -> O
         return None
 
 
-@router.get("/transferable-pupils", summary="Liste des élèves transférables (non automatisable)")
-async def list_transferable_pupils(
-    uai: UaiPath,
-    service: Wired,
-    language: Language,
-    _: AdministratorOf,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> Page[TransferablePupilOut]:
-    position: Any = read_cursor(cursor, str, str, UUID)
-    with _known_establishment():
-        found = await service.pupils.former_pupils(uai, after=position, limit=limit + 1)
-    page = found[:limit]
-    situations = await service.queries.situations(uai, [pupil.pupil_id for pupil in page])
-    explained = {pupil_id: _explained(service, uai, situation) for pupil_id, situation in situations.items()}
-    last = page[-1] if len(found) > limit else None
-    return Page(
-        items=[transferable_out(pupil, explained.get(pupil.pupil_id), language) for pupil in page],
-        next_cursor=encode_cursor(last.family_name, last.first_name, str(last.pupil_id)) if last else None,
-    )
-
-
-@contextmanager
-def _known_establishment() -> Iterator[None]:
-    try:
-        yield
-    except TenantUnknownError as unknown:
-        raise RefusedError(
-            problems.ESTABLISHMENT_UNKNOWN,
-            f"Aucun établissement {unknown.uai} n'utilise CPro.",
-            f"No establishment {unknown.uai} uses CPro.",
-        ) from unknown
-
-
-def _explained(service: Service, uai: str, situation: Situation) -> Explanation:
-    return explain(
-        uai,
-        situation.match_key,
-        situation.enrolments,
-        situation.doors,
-        situation.transfers,
-        now=service.clock.now(),
-    )
-
-
 async def _in_words(service: Service, uai: str, transfers: Sequence[Transfer], language: str) -> list[TransferOut]:
     pupil_ids = [t.origin_pupil_id if t.origin_uai == uai else t.destination_pupil_id for t in transfers]
-    with _known_establishment():
+    with known_establishment():
         pupils = await service.pupils.names(uai, [pupil_id for pupil_id in pupil_ids if pupil_id])
     uais = {side for t in transfers for side in (t.origin_uai, t.destination_uai) if side}
     names = await service.queries.names_of(sorted(uais))

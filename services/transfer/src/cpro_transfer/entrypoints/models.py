@@ -1,7 +1,7 @@
 """What the API answers. Field descriptions are in French: the users of the API's documentation are the UI's authors."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +9,9 @@ from pydantic import BaseModel, Field
 
 from cpro_contracts.transfers import Reason
 from cpro_transfer.domain.explanation import Condition, Direction, Explanation
-from cpro_transfer.domain.matching import JOINED_SOURCES
 from cpro_transfer.domain.sentences import Turn, next_step, sentence, turn
 from cpro_transfer.domain.transfers import Transfer, TransferState
-from cpro_transfer.ports import FormerPupil, PupilName, Receipt
+from cpro_transfer.ports import PupilName, Receipt
 
 
 class PupilOut(BaseModel):
@@ -202,38 +201,4 @@ def explanation_out(
         conditions=dict(explanation.conditions),
         transfer_id=explanation.transfer.id if explanation.transfer else None,
         other_establishment=EstablishmentOut(uai=other, name=names.get(other)) if other else None,
-    )
-
-
-class TransferablePupilOut(BaseModel):
-    """Un élève désactivé dont les données sont encore dans l'établissement."""
-
-    pupil: PupilOut
-    birth_date: date
-    division: str | None
-    leaving_date: date | None
-    records: dict[str, int] = Field(description="Nombre d'enregistrements par nature")
-    automatic: bool = Field(description="Un transfert automatique est attendu ou en cours : ne pas sélectionner")
-    code: Reason
-    explanation: str
-
-
-MANUAL_ONLY = frozenset({Reason.NO_INE, Reason.INE_NOT_TRUSTED, Reason.NOT_FROM_SIECLE, Reason.UNDONE})
-"""With these no transfer will ever happen by itself."""
-
-
-def transferable_out(pupil: FormerPupil, explanation: Explanation | None, language: str) -> TransferablePupilOut:
-    """A former pupil with what to expect. Without an explanation the join has never heard of the pupil."""
-    by_hand = pupil.source not in JOINED_SOURCES
-    unheard_of = Reason.NOT_FROM_SIECLE if by_hand else Reason.NOT_YET_ANNOUNCED
-    reason = explanation.reason if explanation else unheard_of
-    return TransferablePupilOut(
-        pupil=PupilOut(id=pupil.pupil_id, family_name=pupil.family_name, first_name=pupil.first_name),
-        birth_date=pupil.birth_date,
-        division=pupil.division,
-        leaving_date=pupil.leaving_date,
-        records=dict(pupil.records),
-        automatic=reason not in MANUAL_ONLY,
-        code=reason,
-        explanation=sentence(reason, language),
     )

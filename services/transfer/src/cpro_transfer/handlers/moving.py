@@ -7,13 +7,14 @@ leaves a database whose opt-in is off when it is held, nothing enters one whose 
 moves on the word of an event: the claim that starts a move is a proposal, and the two databases decide, under lock.
 Kill any process at any point, or take any server away for a while: the end is the same.
 
-**How it is kept.** There is no distributed transaction. There are four local ones, in an order in which every prefix is
-safe, each of which can be run again and finds what was done:
+**How it is kept.** There is no distributed transaction. There are a few local ones, in an order in which every prefix
+is safe, each of which can be run again and finds what was done:
 
 | step    | where       | what commits                                 | if we die right after, the next mover       |
 |---------|-------------|----------------------------------------------|---------------------------------------------|
 | claim   | transfer DB | lease, epoch + 1                             | waits for the lease, then raises the epoch  |
 | prepare | destination | the fence is at our epoch                    | raises it further                           |
+| gate    | transfer DB | an authorisation can't be taken back now     | passes again, or sets the transfer aside    |
 | hold    | origin      | hold row; from here nobody else writes there | takes the hold over                         |
 | land    | destination | rows and incoming receipt, verified          | finds the receipt: goes forward, never back |
 | finish  | origin      | rows gone, outgoing receipt, hold gone       | finds the receipt: only notes it            |
@@ -54,6 +55,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from cpro_contracts.identifiers import AUTHORISATION_KEY_PREFIX
 from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points, tracing
 from cpro_platform.concurrency import both, end
@@ -159,13 +161,14 @@ class Mover:
             await self._find_culprit(batch, error)
 
     async def _bring_over(self, batch: _Batch) -> None:
-        """Up to the point of no return: fence, hold, copy, land."""
+        """Up to the point of no return: fence, gate, hold, copy, land."""
         origin_uai, destination_uai = batch.waiting[0].origin_uai, batch.waiting[0].destination_uai
         prepared = await self.records.prepare(destination_uai, batch.waiting, to_land=True)
         crash_points.reach("move.prepared")
         batch.leave(prepared.superseded)
         batch.note_landed(prepared.landed)
         await self._cancel(batch, {claim.id for claim in batch.waiting if claim.cancel_requested})
+        await self._pass_gate(batch)
 
         outcome = await self.records.hold(
             origin_uai, batch.waiting, prepared.sheets, batch.claim_id, landed=list(batch.landed)
@@ -180,6 +183,13 @@ class Mover:
             await self._copy_files(batch, outcome.attachments)
         while batch.waiting:
             await self._land(batch)
+
+    async def _pass_gate(self, batch: _Batch) -> None:
+        """Support chose these pupils, and no INE is compared: what was allowed must still be, and stays so."""
+        authorised = [claim for claim in batch.waiting if claim.match_key.startswith(AUTHORISATION_KEY_PREFIX)]
+        if authorised:
+            await self._refuse(batch, await self.ledger.pass_gate(authorised))
+            crash_points.reach("move.authorised")
 
     async def _copy_files(self, batch: _Batch, attachments: Sequence[Attachment]) -> None:
         """Copy the attachments' objects; a pupil with one that can't be read stays where the records are whole.

@@ -18,18 +18,10 @@ from cpro_transfer.entrypoints.support_cli.replay_words import SPOKEN
 from cpro_transfer.entrypoints.support_cli.session import NOT_ALL_SEEN, run, wrong
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN as COMMON
 
-app = typer.Typer(no_args_is_help=True, help=SPOKEN.help_replay)
-
 _PATH = "/v1/support/event-replays"
 _LOOK_SECONDS = 0.5
 
 
-@app.callback()
-def main() -> None:
-    """Without this, a noun with one command would have no name for it."""
-
-
-@app.command(help=SPOKEN.help_events)
 def events(
     *,
     uai: Annotated[list[str] | None, typer.Option(help=COMMON.help_uai)] = None,

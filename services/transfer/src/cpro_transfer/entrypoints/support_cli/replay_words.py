@@ -9,7 +9,6 @@ from cpro_transfer.entrypoints.support_cli.words import SPOKEN as COMMON
 class ReplayWords:
     """All of it in one language."""
 
-    help_replay: str
     help_events: str
     help_pupil: str
     help_import: str
@@ -32,7 +31,6 @@ class ReplayWords:
 
 
 _FRENCH = ReplayWords(
-    help_replay="Publier de nouveau ce que les établissements ont annoncé.",
     help_events="Compter, puis publier de nouveau, des événements : établissements, élève, import ou période.",
     help_pupil="L'identifiant d'un élève, dans un établissement.",
     help_import="L'identifiant d'un import, dans un établissement.",
@@ -54,7 +52,6 @@ _FRENCH = ReplayWords(
     goes_on="Le rejeu continue de lui-même. Pour y revenir : cpro-support replay events --resume {id}",
 )
 _ENGLISH = ReplayWords(
-    help_replay="Publish again what establishments have announced.",
     help_events="Count, then publish again, the events of establishments, a pupil, an import or a range of time.",
     help_pupil="A pupil's id, in one establishment.",
     help_import="An import's id, in one establishment.",

@@ -14,6 +14,7 @@ class Words:
     language: str
     help: str
     help_reconcile: str
+    help_replay: str
     help_uai: str
     help_dry_run: str
     help_json: str
@@ -43,6 +44,7 @@ class Words:
 _FRENCH = Words(
     language="fr",
     help="Outil de support et d'exploitation des transferts CPro.",
+    help_replay="Rejouer : un transfert autorisé, ou ce que des établissements ont annoncé.",
     help_reconcile="Comparer les bases des établissements avec celle des transferts, et réparer celle-ci.",
     help_uai="Un établissement ; tous, sans cette option. Peut être répétée.",
     help_dry_run="Compter sans rien écrire.",
@@ -85,6 +87,7 @@ _FRENCH = Words(
 _ENGLISH = Words(
     language="en",
     help="Support's and operations' tool for CPro transfers.",
+    help_replay="Replay: an authorised transfer, or what establishments have announced.",
     help_reconcile="Compare the establishments' databases with the transfer database, and repair the latter.",
     help_uai="An establishment; all of them without one. May be repeated.",
     help_dry_run="Count, and write nothing.",
