@@ -42,7 +42,7 @@ from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_
 from cpro_transfer.adapters import record_sql
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 PARTS = ("throughput", "latency")
 RUNS = 5

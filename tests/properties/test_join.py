@@ -30,7 +30,7 @@ from cpro_transfer.adapters.support_desk import PostgresSupportDesk
 from cpro_transfer.domain.matching import Enrolment, Held, Move, decide
 from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Claim
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 _SCHOOLS, _PUPILS = 3, 2
 _MORNING = datetime(2026, 9, 1, 8, tzinfo=UTC)

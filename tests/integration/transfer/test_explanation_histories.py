@@ -20,7 +20,7 @@ from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.adapters.queries import TransferQueries
 from cpro_transfer.domain.explanation import Direction, Explanation, explain
 from cpro_transfer.domain.sentences import NEXT_STEPS, SENTENCES
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 _SCHOOLS = 3
 _MORNING = datetime(2026, 9, 1, 8, tzinfo=UTC)

@@ -24,7 +24,7 @@ from cpro_transfer.bootstrap import NAME
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.errors import LandingRefusedError, SupersededError
 from cpro_transfer.handlers.moving import Mover
-from cpro_transfer.ports import Attachment, Landed
+from cpro_transfer.ports.moving import Attachment, Landed
 
 RECORDS = Amounts(reports=2, activity_sheets=1, assessments=1, attachments=2)
 

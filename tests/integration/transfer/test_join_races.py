@@ -20,7 +20,7 @@ from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivate
 from cpro_platform.clock import SystemClock
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 PUPILS, OTHER_PUPILS, ESTABLISHMENTS = ["cpro.pupil/0"], ["cpro.pupil/1"], ["cpro.establishment/0"]
 Batch = tuple[Sequence[Fact], Sequence[str]]

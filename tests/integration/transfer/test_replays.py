@@ -24,7 +24,7 @@ from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.adapters.authorisations import PostgresAuthorisations
 from cpro_transfer.bootstrap import Work
-from cpro_transfer.ports import Choice
+from cpro_transfer.ports.authorising import Choice
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cpro_test_support.transfers import Process, TransferWorld, eventually, fres
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work, prepare
 from cpro_transfer.handlers.reconciling import Reconciliation
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 _LOG = "SELECT id, type, source, occurred_at, payload::text FROM outbox ORDER BY position"
 _ENROLMENTS = """

@@ -22,7 +22,7 @@ from cpro_transfer.domain.sweeping import Fate, RecordFile
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.sweeping import Swept
-from cpro_transfer.ports import Attachment, Landed
+from cpro_transfer.ports.moving import Attachment, Landed
 
 DAY, MONTH = timedelta(days=2), timedelta(days=30)
 FILES = Amounts(reports=1, activity_sheets=0, assessments=0, passports=0, passport_entries=0, attachments=2)

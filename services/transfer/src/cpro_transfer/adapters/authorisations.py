@@ -27,7 +27,7 @@ from cpro_transfer.domain.authorisations import (
     expires_on,
 )
 from cpro_transfer.errors import AuthorisationBegunError, AuthorisationEndedError, AuthorisationTakenError
-from cpro_transfer.ports import Choice, Recorded
+from cpro_transfer.ports.authorising import Choice, Recorded
 
 _COLUMNS = """
 id, origin_uai, origin_pupil_id, destination_uai, given_by, given_on, collected_by, recorded_by, recorded_at,

@@ -28,7 +28,7 @@ from cpro_transfer.domain.authorisations import Authorisation, Doors
 from cpro_transfer.domain.candidates import Sheet
 from cpro_transfer.domain.identity import Identity
 from cpro_transfer.errors import ReplayRefusedError
-from cpro_transfer.ports import PupilHere
+from cpro_transfer.ports.authorising import PupilHere
 
 _DOORS = "SELECT enabled, roster_source FROM transfer_opt_in"
 _SHEET = "p.id, p.birth_date, p.family_name, p.usage_name, p.first_name, p.ine, p.active, p.division"

@@ -11,7 +11,7 @@ from psycopg.rows import class_row, dict_row
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState, Settling
-from cpro_transfer.ports import FoundLetter
+from cpro_transfer.ports.letters import FoundLetter
 
 _COLUMNS = """id, topic, partition, "offset", set_aside_at, cause, detail, consumer_group AS "group", event_type, uai,
     key, value, header_names, header_values, replay_of, state, settled_at, settled_by, ticket, reason, request_id"""

@@ -16,7 +16,7 @@ from cpro_platform import outbox
 from cpro_platform.kafka import EventPublisher
 from cpro_tenant_db.connections import TenantConnections
 from cpro_transfer.domain.event_replays import Selection
-from cpro_transfer.ports import LogCount
+from cpro_transfer.ports.event_replays import LogCount
 
 REPLAY_ATTRIBUTE = "ce_cproreplay"
 """The CloudEvents extension attribute, as a Kafka header, that names the replay."""

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from cpro_platform.database import Connection, Database
 from cpro_transfer.domain.event_replays import EventReplay, ReplayState, SchoolReplay, Selection
-from cpro_transfer.ports import LogCount, ReplayTurn
+from cpro_transfer.ports.event_replays import LogCount, ReplayTurn
 
 _PUT_OFF_SECONDS = 30
 _ENTER = """

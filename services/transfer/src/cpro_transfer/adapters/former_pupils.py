@@ -13,7 +13,7 @@ from cpro_contracts.pupils import EnrolmentSource
 from cpro_tenant_db.connections import TenantConnections
 from cpro_transfer.adapters.plain_names import plain, plain_in_sql
 from cpro_transfer.adapters.tenant_pupils import records_of
-from cpro_transfer.ports import FormerPupil, PupilOrder
+from cpro_transfer.ports.reading import FormerPupil, PupilOrder
 
 # The manual: "Les élèves listés ci-dessous sont désactivés de votre établissement et leurs données sont
 # transférables."

@@ -21,7 +21,7 @@ from cpro_platform.kafka import EventPublisher, Header, OutgoingMessage
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 from cpro_transfer.domain.dead_letters import Letter, LetterState
-from cpro_transfer.ports import FoundLetter, Letters
+from cpro_transfer.ports.letters import FoundLetter, Letters
 
 REPLAY_MARK = "cpro_dlq_replay_of"
 """The header of a message that was given back: the id of its letter."""

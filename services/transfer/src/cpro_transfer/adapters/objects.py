@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cpro_platform.object_store import ObjectMissingError, ObjectStore
 from cpro_transfer.domain.transfers import Claim
-from cpro_transfer.ports import Attachment
+from cpro_transfer.ports.moving import Attachment
 
 _PIECE_BYTES = 1 << 20
 

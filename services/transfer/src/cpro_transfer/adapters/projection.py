@@ -27,7 +27,7 @@ from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_transfer.adapters import join_sql
-from cpro_transfer.ports import Fact
+from cpro_transfer.ports.joining import Fact
 
 SOURCE = "/services/transfer"
 DUE_CHANNEL = "transfer_due"

@@ -13,7 +13,7 @@ from cpro_platform.database import Connection, Database
 from cpro_transfer.domain.explanation import Direction, Door, Known
 from cpro_transfer.domain.matching import Enrolment
 from cpro_transfer.domain.transfers import Transfer, TransferState
-from cpro_transfer.ports import Situation
+from cpro_transfer.ports.reading import Situation
 
 TRANSFER = """
 SELECT id, match_key, state, reason, origin_uai, origin_pupil_id, origin_revision, destination_uai,

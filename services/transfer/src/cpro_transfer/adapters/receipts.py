@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpro_transfer.domain.transfers import Claim
-from cpro_transfer.ports import Contents, Landed
+from cpro_transfer.ports.moving import Contents, Landed
 
 LANDED = """
 SELECT transfer_id, epoch, tables::text AS tables, origin_opt_in::text AS origin_opt_in,

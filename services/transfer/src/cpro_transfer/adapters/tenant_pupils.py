@@ -12,7 +12,7 @@ from cpro_platform.database import Connection
 from cpro_tenant_db.catalogue import CATALOGUE, owner_of_row, rows_of_pupils
 from cpro_tenant_db.connections import TenantConnections
 from cpro_transfer.domain.explanation import OwnPupil
-from cpro_transfer.ports import PupilName, Receipt
+from cpro_transfer.ports.reading import PupilName, Receipt
 
 _NAMES = "SELECT id AS pupil_id, family_name, first_name FROM pupil WHERE id = ANY (%s)"
 _OWN = """

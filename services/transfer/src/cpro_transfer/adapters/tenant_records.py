@@ -45,7 +45,7 @@ from cpro_transfer.errors import (
     SupersededError,
     TenantInTroubleError,
 )
-from cpro_transfer.ports import Attachment, Contents, HoldOutcome, Landed, Prepared, PupilSheet
+from cpro_transfer.ports.moving import Attachment, Contents, HoldOutcome, Landed, Prepared, PupilSheet
 
 # In order of their id, as everybody locks them.
 _RAISE_FENCE = """

@@ -23,7 +23,7 @@ from cpro_transfer.adapters.statements import LIVE, Row, columns_of, together
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.domain.undoing import Change, Finding, Passage, Refusal, Touched, has_moved_on, judge, undo_id_of
 from cpro_transfer.errors import TenantInTroubleError
-from cpro_transfer.ports import Contents
+from cpro_transfer.ports.moving import Contents
 
 _RECEIVED = """
 SELECT tables::text AS tables FROM transfer_receipt

@@ -40,7 +40,7 @@ from cpro_transfer.entrypoints.models import (
     explanation_out,
     transfer_out,
 )
-from cpro_transfer.ports import Receipt, Receipts
+from cpro_transfer.ports.reading import Receipt, Receipts
 
 _log = get_logger(__name__)
 

@@ -20,7 +20,7 @@ from cpro_transfer.entrypoints.authorisation_models import (
     transferable_out,
 )
 from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired, explained, known_establishment
-from cpro_transfer.ports import PupilOrder
+from cpro_transfer.ports.reading import PupilOrder
 
 router = APIRouter(
     prefix="/v1/establishments/{uai}", tags=["transfers"], responses=documented(problems.ESTABLISHMENT_UNKNOWN)

@@ -26,7 +26,8 @@ from cpro_transfer.domain.explanation import Explanation
 from cpro_transfer.domain.matching import JOINED_SOURCES
 from cpro_transfer.domain.sentences import next_step, sentence
 from cpro_transfer.entrypoints.models import EstablishmentOut, PupilOut
-from cpro_transfer.ports import FormerPupil, Recorded
+from cpro_transfer.ports.authorising import Recorded
+from cpro_transfer.ports.reading import FormerPupil
 
 # Read as it is written, so that what is wrong with it is told under its own code.
 WrittenUai = Annotated[

@@ -12,7 +12,7 @@ from cpro_platform.http.problem_responses import language_of
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.explanation import Explanation, explain
-from cpro_transfer.ports import Situation
+from cpro_transfer.ports.reading import Situation
 
 
 def _service(request: Request) -> Service:

@@ -11,7 +11,7 @@ from cpro_contracts.transfers import Reason
 from cpro_transfer.domain.explanation import Condition, Direction, Explanation
 from cpro_transfer.domain.sentences import Turn, next_step, sentence, turn
 from cpro_transfer.domain.transfers import Transfer, TransferState
-from cpro_transfer.ports import PupilName, Receipt
+from cpro_transfer.ports.reading import PupilName, Receipt
 
 
 class PupilOut(BaseModel):

@@ -17,7 +17,8 @@ from cpro_transfer.domain.authorisations import Authorisation, Terms, TermsRefus
 from cpro_transfer.domain.explanation import explain
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.errors import AuthorisationBegunError
-from cpro_transfer.ports import Authorisations, AuthorisedPupils, PupilHere, Recorded, Situation, Situations, Tenants
+from cpro_transfer.ports.authorising import Authorisations, AuthorisedPupils, PupilHere, Recorded, Situations, Tenants
+from cpro_transfer.ports.reading import Situation
 
 _GOING = frozenset({TransferState.PLANNED, TransferState.HOLDING, TransferState.COPYING, TransferState.LANDED})
 

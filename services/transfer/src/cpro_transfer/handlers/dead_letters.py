@@ -15,7 +15,7 @@ from cpro_platform import crash_points
 from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState, Settling
-from cpro_transfer.ports import Letters, SourceTopics
+from cpro_transfer.ports.letters import Letters, SourceTopics
 
 AT_ONCE = 500
 """Letters settled in one transaction. Of more, the answer says how many are left."""

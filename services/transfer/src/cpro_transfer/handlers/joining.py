@@ -6,7 +6,7 @@ from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInCha
 from cpro_contracts.pupils import PupilEvent
 from cpro_platform.consuming import Message
 from cpro_platform.errors import PoisonMessageError
-from cpro_transfer.ports import Fact, Facts
+from cpro_transfer.ports.joining import Fact, Facts
 
 _TAKEN_IN = (PupilEvent, EstablishmentUpdated, TransferOptInChanged)
 

@@ -68,7 +68,7 @@ from cpro_transfer.errors import (
     RecordsChangedError,
     SupersededError,
 )
-from cpro_transfer.ports import Attachment, Landed, Ledger, Objects, Records
+from cpro_transfer.ports.moving import Attachment, Landed, Ledger, Objects, Records
 
 _log = structlog.get_logger()
 

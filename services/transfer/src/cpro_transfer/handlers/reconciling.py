@@ -35,7 +35,7 @@ from cpro_transfer.domain.transfer_traces import (
     restore,
     with_undos,
 )
-from cpro_transfer.ports import KnownFacts, TenantTruths
+from cpro_transfer.ports.reconciling import KnownFacts, TenantTruths
 
 _log = structlog.get_logger()
 _NO_END = End()

@@ -31,7 +31,7 @@ from cpro_transfer.errors import (
     AuthorisationTakenError,
     ReplayRefusedError,
 )
-from cpro_transfer.ports import Authorisations, AuthorisedPupils, Choice, PupilHere
+from cpro_transfer.ports.authorising import Authorisations, AuthorisedPupils, Choice, PupilHere
 
 _SURE = frozenset({Likeness.SAME_INE, Likeness.SAME_NAMES_AND_BIRTH_DATE})
 

@@ -24,7 +24,7 @@ from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.domain.event_replays import EventReplay, Mischosen, ReplayState, Selection
-from cpro_transfer.ports import EventLogs, LogCount, ReplayInHand, ReplayJobs
+from cpro_transfer.ports.event_replays import EventLogs, LogCount, ReplayInHand, ReplayJobs
 
 _LARGEST_BATCH = 500
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import IN_HAND, Transfer, TransferState
 from cpro_transfer.domain.undoing import refusal
 from cpro_transfer.errors import UndoRefusedError
-from cpro_transfer.ports import SupportDesk, UndoTruth
+from cpro_transfer.ports.supporting import SupportDesk, UndoTruth
 
 _UNDER_WAY = IN_HAND | {TransferState.PLANNED}
 

@@ -52,7 +52,7 @@ from cpro_platform import crash_points
 from cpro_platform.clock import Clock
 from cpro_transfer.domain.sweeping import GOING, SUSPECT, Ages, Fate, RecordFile, Standing, fate, suspected
 from cpro_transfer.errors import TenantInTroubleError
-from cpro_transfer.ports import Standings, StoredFiles, TenantFiles
+from cpro_transfer.ports.sweeping import Standings, StoredFiles, TenantFiles
 
 _log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""`cpro-support replay authorisation`: carry out an authorisation. Shown first; done with `--execute`, once confirmed."""
+"""`cpro-support replay authorisation`: carry one out. Always shown first; done with `--execute`, once confirmed."""
 
 from typing import Annotated, Any
 from uuid import UUID
