@@ -269,8 +269,8 @@ async def test_letters_are_listed_page_by_page_and_counted_by_topic_and_cause(
         ({"ids": []}, 422, "invalid_request"),
         ({"topic": topics.PUPIL}, 422, "invalid_request"),
         ({"ids": [str(uuid4())], "topic": topics.PUPIL, "cause": "Any"}, 422, "invalid_request"),
-        ({"topic": topics.PUPIL, "cause": "Any", "ticket": "please"}, 422, "invalid_request"),
-        ({"topic": topics.PUPIL, "cause": "Any", "ticket": ""}, 422, "invalid_request"),
+        ({"topic": topics.PUPIL, "cause": "Any", "ticket": "please"}, 422, "ticket_malformed"),
+        ({"topic": topics.PUPIL, "cause": "Any", "ticket": ""}, 422, "ticket_malformed"),
     ],
 )
 async def test_what_is_asked_wrongly_is_refused_with_a_clear_problem(

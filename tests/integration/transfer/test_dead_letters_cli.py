@@ -80,5 +80,5 @@ async def test_wrong_usage_and_refusals_end_with_2_and_their_words(world: Transf
     assert [ran.code for ran in (neither, unknown, formless, nobody)] == [2, 2, 2, 2]
     assert "Give ids, or --topic and --cause." in neither.err
     assert "Dead letter not known" in unknown.err
-    assert "Invalid request" in formless.err
+    assert "Invalid ticket number" in formless.err
     assert "There is no such letter." in nobody.err

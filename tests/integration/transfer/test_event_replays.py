@@ -276,7 +276,7 @@ async def test_a_replay_asked_for_twice_under_one_id_is_one(world: TransferWorld
         ({"published_from": "2026-11-01T00:00:00"}, 422, "invalid_request", None),
         ({"establishments": ["0752387A"]}, 422, "invalid_request", None),
         ({"establishments": ["0752387M"]}, 404, "establishment_unknown", None),
-        ({"establishments": ["0752387M"], "ticket": "tomorrow"}, 422, "invalid_request", None),
+        ({"establishments": ["0752387M"], "ticket": "tomorrow"}, 422, "ticket_malformed", None),
         ({"establishments": ["0752387M"], "events_per_second": 10_000}, 422, "invalid_request", None),
         ({"establishments": ["0752387M"], "events_per_second": 0}, 422, "invalid_request", None),
     ],

@@ -39,7 +39,7 @@ async def test_support_counts_then_publishes_with_the_tool(world: TransferWorld,
     assert f"3 of 3 events published, 1 establishments, replay {replay_id}: completed." in published.out
     assert len(await replayed_messages(world, replay_id)) == 3
     assert (at_once.code, at_once.json["state"], at_once.json["published"]) == (0, "completed", 3)
-    assert too_late.code == 2
+    assert too_late.code == 1
     assert "The replay is not at that point" in too_late.err
     assert other.uai not in published.out
 
@@ -51,7 +51,7 @@ async def test_wrong_usage_ends_with_2_and_nothing_is_asked_for(world: TransferW
         ("--from", "2026-01-01"): "Give the ticket: --ticket",
         ("--uai", "0752387A", "--ticket", "SUP-42"): "0752387A: not a UAI",
         ("--uai", "0752387M", "--ticket", "SUP-42"): "No establishment 0752387M uses CPro.",
-        ("--from", "2026-11-01", "--ticket", "soon"): "Invalid request",
+        ("--from", "2026-11-01", "--ticket", "soon"): "Invalid ticket number",
         ("--cancel", "--ticket", "SUP-42"): "Give the replay to end: --resume",
     }
     async with answering(world) as (_, url):

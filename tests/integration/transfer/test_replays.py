@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from cpro_platform.auth import Role
 from cpro_platform.clock import SystemClock
 from cpro_test_support.authorising import (
     TICKET,
@@ -24,6 +25,7 @@ from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.adapters.authorisations import PostgresAuthorisations
 from cpro_transfer.bootstrap import Work
+from cpro_transfer.domain.support import Order
 from cpro_transfer.ports.authorising import Choice
 
 
@@ -185,7 +187,9 @@ async def test_of_two_choices_that_wait_for_one_authorisation_the_second_finds_t
     async with world.database.begin() as tx:
         await tx.execute("SELECT 1 FROM transfer_authorisation WHERE id = %s FOR UPDATE", (authorisation,))
         choices = [
-            asyncio.create_task(store.choose(authorisation, Choice(f"CPRO-{number}", uuid4(), creates=False), by="s"))
+            asyncio.create_task(
+                store.choose(authorisation, Choice(f"CPRO-{number}", uuid4(), creates=False), Order("s", Role.SUPPORT))
+            )
             for number in range(2)
         ]
 

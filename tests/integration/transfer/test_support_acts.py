@@ -248,7 +248,8 @@ async def test_the_school_is_told_that_support_has_cancelled(
 async def test_a_ticket_without_form_is_refused(world: TransferWorld, desk: Desk, act: str, ticket: str) -> None:
     refused = await desk.act(uuid4(), act, ticket=ticket)
 
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "ticket")
+    assert (refused.status_code, refused.json()["code"]) == (422, "ticket_malformed")
+    assert "CPRO-10482" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("role", ["administrator", "operations", "platform"])

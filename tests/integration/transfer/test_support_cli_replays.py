@@ -111,6 +111,6 @@ async def test_programs_are_answered_in_json_and_refusals_are_an_exit_code(
 
     assert [(one["id"], one["missing"]) for one in queue.json] == [(authorisation, ["no_candidate"])]
     assert (replayed.code, replayed.json["dry_run"], replayed.json["creates_pupil"]) == (0, False, True)
-    assert (other_ticket.code, "authorisation_taken" in other_ticket.err) == (2, True)
+    assert (other_ticket.code, "authorisation_taken" in other_ticket.err) == (1, True)
     assert (neither.code, "--pupil or --create" in neither.err) == (2, True)
     assert (not_support.code, "forbidden" in not_support.err) == (2, True)

@@ -196,7 +196,7 @@ class Consumer:
         consumer.subscribe(self._topics, listener=_Rebalance(self._end_term))
         for delay in backoff(longest_seconds=10):
             try:
-                await _finish_connecting(consumer)
+                await finish_connecting(consumer)
             except KafkaError as error:
                 if not is_transient(error):
                     raise
@@ -341,7 +341,7 @@ def _read(record: Record) -> Message | UnreadableEventError:
     return Message(record.topic, record.partition, record.offset, envelope)
 
 
-async def _finish_connecting(consumer: AIOKafkaConsumer) -> None:
+async def finish_connecting(consumer: AIOKafkaConsumer) -> None:
     """Start the consumer. Cancelled while it connects, aiokafka would lose the connection: it finishes first."""
     starting = asyncio.create_task(consumer.start())
     try:

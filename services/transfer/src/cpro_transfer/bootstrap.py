@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -174,8 +173,7 @@ class Service:
         self.authoriser = Authoriser(
             self.authorisations, authorised, self.queries, TenantsInUse(self.directory), self.clock, days
         )
-        form = re.compile(self.config.ticket_pattern)
-        self.replayer = Replayer(self.authorisations, authorised, self.clock, form)
+        self.replayer = Replayer(self.authorisations, authorised, self.clock)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:

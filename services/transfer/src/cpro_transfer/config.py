@@ -53,8 +53,6 @@ class Config(BaseSettings):
 
     authorisation_days: int = Field(default=365, gt=0)
     """How long an authorisation holds, from the day on which it was given: a school year."""
-    ticket_pattern: str = r"(?=.*[0-9])[A-Za-z0-9][A-Za-z0-9-]{2,39}"
-    """The form of support's ticket numbers."""
 
     sweep_interval_hours: float = Field(default=24, gt=0)
     """How long a sweep that stays waits before the next."""

@@ -191,8 +191,8 @@ def ticket_malformed() -> RefusedError:
     """Nothing is done without a ticket."""
     return RefusedError(
         TICKET_MALFORMED,
-        "Indiquez le numéro du ticket d'assistance, tel que l'outil de tickets l'écrit.",
-        "Give the number of the support ticket, as the ticket tool writes it.",
+        "Indiquez le numéro du ticket d'assistance, tel que l'outil de tickets l'écrit : CPRO-10482, par exemple.",
+        "Give the number of the support ticket, as the ticket tool writes it: CPRO-10482, for example.",
     )
 
 

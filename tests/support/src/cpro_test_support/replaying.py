@@ -15,7 +15,7 @@ from cpro_transfer.adapters.event_logs import REPLAY_ATTRIBUTE
 
 PATH = "/v1/support/event-replays"
 _HEARD = (topics.PUPIL, topics.ESTABLISHMENT)
-_OF_REPLAYS = ("event_replay", "event_replay_school", "dead_letter")
+_OF_REPLAYS = ("event_replay", "event_replay_school", "dead_letter", "audit_entry")
 
 
 async def all_rows(world: TransferWorld) -> dict[str, list[tuple[Any, ...]]]:

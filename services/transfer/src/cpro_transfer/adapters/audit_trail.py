@@ -62,17 +62,10 @@ class AuditTrail:
         self._database = database
 
     @staticmethod
-    async def add(tx: Connection, entry: AuditEntry) -> None:
+    async def add(tx: Connection, *entries: AuditEntry) -> None:
         """Write down what the caller's transaction does."""
-        order = entry.order
-        await tx.execute(
-            _ADD,
-            (
-                order.actor, order.role, str(entry.action), order.ticket, entry.transfer_id, entry.subject_id,
-                entry.origin_uai, entry.origin_pupil_id, entry.destination_uai, entry.destination_pupil_id,
-                Jsonb(entry.facts),
-            ),
-        )  # fmt: skip
+        async with tx.cursor() as cursor:
+            await cursor.executemany(_ADD, [_row(entry) for entry in entries])
 
     async def page(
         self,
@@ -88,3 +81,12 @@ class AuditTrail:
         async with self._database.begin() as tx, tx.cursor(row_factory=class_row(AuditLine)) as cursor:
             await cursor.execute(query, arguments)
             return await cursor.fetchall()
+
+
+def _row(entry: AuditEntry) -> tuple[object, ...]:
+    order = entry.order
+    return (
+        order.actor, order.role, str(entry.action), order.ticket, entry.transfer_id, entry.subject_id,
+        entry.origin_uai, entry.origin_pupil_id, entry.destination_uai, entry.destination_pupil_id,
+        Jsonb(entry.facts),
+    )  # fmt: skip

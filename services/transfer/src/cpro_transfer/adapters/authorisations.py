@@ -12,10 +12,11 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from cpro_contracts.transfers import TransferAuthorisationRevoked, TransferAuthorised
+from cpro_contracts.transfers import Reason, TransferAuthorisationRevoked, TransferAuthorised
 from cpro_platform import outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
+from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.adapters.projection import SOURCE
 from cpro_transfer.domain.authorisations import (
     Authorisation,
@@ -26,6 +27,7 @@ from cpro_transfer.domain.authorisations import (
     Terms,
     expires_on,
 )
+from cpro_transfer.domain.support import Action, AuditEntry, Order
 from cpro_transfer.errors import AuthorisationBegunError, AuthorisationEndedError, AuthorisationTakenError
 from cpro_transfer.ports.authorising import Choice, Recorded
 
@@ -69,6 +71,7 @@ UPDATE transfer_authorisation SET ticket = NULL, destination_pupil_id = NULL, cr
     chosen_at = NULL
 WHERE id = %(id)s AND ticket = %(ticket)s AND replayed_at IS NULL AND transfer_id IS NULL
 """
+_LOCK_UNREPLAYED = "SELECT 1 FROM transfer_authorisation WHERE id = %(id)s AND replayed_at IS NULL FOR UPDATE"
 _NOTE_REPLAYED = f"""
 UPDATE transfer_authorisation SET replayed_at = coalesce(replayed_at, %(now)s) WHERE id = %(id)s RETURNING {_COLUMNS}
 """
@@ -82,7 +85,7 @@ class PostgresAuthorisations:
         self._clock = clock
         self._lifetime_days = lifetime_days
 
-    async def record(self, uai: str, pupil_id: UUID, terms: Terms, *, by: str) -> Recorded:
+    async def record(self, uai: str, pupil_id: UUID, terms: Terms, order: Order) -> Recorded:
         """Let these terms hold for the pupil, in place of any others. The same terms again change nothing.
 
         Raises:
@@ -97,17 +100,19 @@ class PostgresAuthorisations:
                 expired = live.state(now) is AuthorisationState.EXPIRED
                 if live.terms == terms and not expired:
                     return Recorded(live, anew=False)
-                await self._end(tx, live, Ended.EXPIRED if expired else Ended.REPLACED, by)
+                await self._end(tx, live, Ended.EXPIRED if expired else Ended.REPLACED, order)
             given = {
                 "uai": uai, "pupil": pupil_id, "destination_uai": terms.destination_uai, "given_by": terms.given_by,
-                "given_on": terms.given_on, "collected_by": terms.collected_by, "by": by, "now": now,
+                "given_on": terms.given_on, "collected_by": terms.collected_by, "by": order.actor, "now": now,
                 "expires_on": expires_on(terms.given_on, self._lifetime_days),
             }  # fmt: skip
             (authorisation,) = await _authorisations(tx, _INSERT, given)
             await outbox.add(tx, [TransferAuthorised(**_said(authorisation, now))], source=SOURCE, clock=self._clock)
+            given_by = {"given_by": terms.given_by, "given_on": terms.given_on.isoformat()}
+            await AuditTrail.add(tx, _entry(order, Action.AUTHORISED, authorisation, **given_by))
         return Recorded(authorisation, anew=True)
 
-    async def revoke(self, uai: str, pupil_id: UUID, *, by: str) -> Authorisation | None:
+    async def revoke(self, uai: str, pupil_id: UUID, order: Order) -> Authorisation | None:
         """Take back what holds for the pupil; None if nothing does.
 
         Raises:
@@ -122,7 +127,7 @@ class PostgresAuthorisations:
                 return None
             if live.transfer_id is not None:
                 raise AuthorisationBegunError(live)
-            return await self._end(tx, live, Ended.REVOKED, by)
+            return await self._end(tx, live, Ended.REVOKED, order)
 
     async def latest(self, uai: str, pupil_ids: Sequence[UUID]) -> dict[UUID, Authorisation]:
         """The latest authorisation of each of these pupils, whether it holds or not."""
@@ -142,7 +147,7 @@ class PostgresAuthorisations:
             found = await _authorisations(tx, _ONE, {"id": authorisation_id})
         return found[0] if found else None
 
-    async def choose(self, authorisation_id: UUID, choice: Choice, *, by: str) -> Authorisation:
+    async def choose(self, authorisation_id: UUID, choice: Choice, order: Order) -> Authorisation:
         """Note what support chose for it. Of several at once the first one's stands; the same again changes nothing.
 
         Where the pupil is to be created, whoever comes again is given the id that the first was given.
@@ -166,21 +171,27 @@ class PostgresAuthorisations:
                 return known
             chosen = {
                 "id": authorisation_id, "ticket": choice.ticket, "pupil": choice.pupil_id, "creates": choice.creates,
-                "by": by, "now": now,
+                "by": order.actor, "now": now,
             }  # fmt: skip
             (authorisation,) = await _authorisations(tx, _CHOOSE, chosen)
+            await AuditTrail.add(tx, _entry(order, Action.REPLAY_CHOSEN, authorisation, creates_pupil=choice.creates))
         return authorisation
 
-    async def give_up(self, authorisation: Authorisation) -> None:
+    async def give_up(self, authorisation: Authorisation, reason: Reason, order: Order) -> None:
         """Forget what was chosen, for it could not be carried out. Does nothing once it was published."""
         async with self._database.begin() as tx:
-            await tx.execute(_GIVE_UP, {"id": authorisation.id, "ticket": authorisation.ticket})
+            given_up = await tx.execute(_GIVE_UP, {"id": authorisation.id, "ticket": authorisation.ticket})
+            if given_up.rowcount:
+                await AuditTrail.add(tx, _entry(order, Action.REPLAY_GIVEN_UP, authorisation, reason=reason))
 
-    async def note_replayed(self, authorisation: Authorisation) -> Authorisation:
+    async def note_replayed(self, authorisation: Authorisation, order: Order) -> Authorisation:
         """Both events are in the establishments' outboxes."""
         async with self._database.begin() as tx:
             arguments = {"id": authorisation.id, "now": self._clock.now()}
+            first = await (await tx.execute(_LOCK_UNREPLAYED, arguments)).fetchone()
             (noted,) = await _authorisations(tx, _NOTE_REPLAYED, arguments)
+            if first:
+                await AuditTrail.add(tx, _entry(order, Action.REPLAYED, noted))
         return noted
 
     async def _taken_place(self, tx: Connection, uai: str, pupil_id: UUID) -> Authorisation | None:
@@ -189,12 +200,27 @@ class PostgresAuthorisations:
         found = await _authorisations(tx, _LIVE, place)
         return found[0] if found else None
 
-    async def _end(self, tx: Connection, live: Authorisation, ended_as: Ended, by: str) -> Authorisation:
+    async def _end(self, tx: Connection, live: Authorisation, ended_as: Ended, order: Order) -> Authorisation:
         now = self._clock.now()
-        (ended,) = await _authorisations(tx, _END, {"id": live.id, "ended_as": ended_as, "by": by, "now": now})
+        (ended,) = await _authorisations(tx, _END, {"id": live.id, "ended_as": ended_as, "by": order.actor, "now": now})
         said = TransferAuthorisationRevoked(**_said(ended, now))
         await outbox.add(tx, [said], source=SOURCE, clock=self._clock)
+        await AuditTrail.add(tx, _entry(order, Action.REVOKED, ended, ended_as=ended_as))
         return ended
+
+
+def _entry(order: Order, action: Action, authorisation: Authorisation, **facts: Any) -> AuditEntry:
+    return AuditEntry(
+        order,
+        action,
+        transfer_id=authorisation.transfer_id,
+        subject_id=authorisation.id,
+        origin_uai=authorisation.origin_uai,
+        origin_pupil_id=authorisation.origin_pupil_id,
+        destination_uai=authorisation.terms.destination_uai,
+        destination_pupil_id=authorisation.destination_pupil_id,
+        facts=facts,
+    )
 
 
 def _said(authorisation: Authorisation, now: datetime) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from cpro_platform.consuming import finish_connecting
+
 _STATE, _MEMBERS = 2, 5
 """Where a described group has them."""
 
@@ -38,7 +40,7 @@ class ConsumerGroups:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False)
         try:
             await admin.start()
-            await consumer.start()
+            await finish_connecting(consumer)
             return [await _standing(admin, consumer, group) for group in sorted(set(groups))]
         finally:
             await consumer.stop()

@@ -8,9 +8,12 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
+from cpro_platform.auth import Role
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
+from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState, Settling
+from cpro_transfer.domain.support import Action, AuditEntry, Order
 from cpro_transfer.ports.letters import FoundLetter
 
 _COLUMNS = """id, topic, partition, "offset", set_aside_at, cause, detail, consumer_group AS "group", event_type, uai,
@@ -38,7 +41,13 @@ _SETTLE = """
 UPDATE dead_letter SET state = %(state)s, settled_at = %(now)s, settled_by = %(by)s, ticket = %(ticket)s,
     reason = %(reason)s, request_id = %(request_id)s
 WHERE id = ANY (%(ids)s) AND state = 'waiting'
+RETURNING id, uai, topic, cause
 """
+_ACTIONS = {
+    LetterState.REPLAYED: Action.LETTER_REPLAYED,
+    LetterState.SUPERSEDED: Action.LETTER_SUPERSEDED,
+    LetterState.DISCARDED: Action.LETTER_DISCARDED,
+}
 
 
 class LockedLetters:
@@ -50,12 +59,20 @@ class LockedLetters:
         self._clock = clock
 
     async def settle(self, ids: Collection[UUID], state: LetterState, settling: Settling) -> None:
-        """Note what became of these."""
+        """Note what became of these, and in the audit trail who decided it."""
         arguments = {
             "ids": list(ids), "state": state, "now": self._clock.now(), "by": settling.by, "ticket": settling.ticket,
             "reason": settling.reason, "request_id": settling.request_id,
         }  # fmt: skip
-        await self._tx.execute(_SETTLE, arguments)
+        settled = await self._tx.execute(_SETTLE, arguments)
+        order = Order(settling.by, Role.SUPPORT, settling.ticket)
+        entries = [
+            AuditEntry(
+                order, _ACTIONS[state], subject_id=letter_id, origin_uai=uai, facts={"topic": topic, "cause": cause}
+            )
+            for letter_id, uai, topic, cause in await settled.fetchall()
+        ]
+        await AuditTrail.add(self._tx, *entries)
 
 
 class PostgresLetters:

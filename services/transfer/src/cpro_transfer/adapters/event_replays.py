@@ -13,8 +13,11 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from cpro_platform.auth import Role
 from cpro_platform.database import Connection, Database
+from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.domain.event_replays import EventReplay, ReplayState, SchoolReplay, Selection
+from cpro_transfer.domain.support import Action, AuditEntry, Order
 from cpro_transfer.ports.event_replays import LogCount, ReplayTurn
 
 _PUT_OFF_SECONDS = 30
@@ -73,6 +76,12 @@ WHERE id = %(id)s AND state = 'counted' RETURNING id
 _CANCEL = """
 UPDATE event_replay SET state = 'cancelled', cancelled_by = %(by)s, finished_at = now()
 WHERE id = %(id)s AND state NOT IN ('completed', 'cancelled') RETURNING id
+"""
+
+
+_PARTS = """
+SELECT s.uai, r.ticket, s.expected, s.published FROM event_replay_school s JOIN event_replay r ON r.id = s.replay_id
+WHERE r.id = %s ORDER BY s.uai
 """
 
 
@@ -157,12 +166,16 @@ class PostgresReplays:
                 (replay_id,),
             )
             await tx.execute(_NEXT_STATE, (replay_id,))
+            await _write_down(tx, replay_id, by, Action.EVENTS_STARTED)
         return True
 
     async def cancel(self, replay_id: UUID, by: str) -> bool:
         """End one that has not ended; a batch under way is waited for. False: it has ended."""
         async with self._database.begin() as tx:
-            return await (await tx.execute(_CANCEL, {"id": replay_id, "by": by})).fetchone() is not None
+            if not await (await tx.execute(_CANCEL, {"id": replay_id, "by": by})).fetchone():
+                return False
+            await _write_down(tx, replay_id, by, Action.EVENTS_CANCELLED)
+        return True
 
     @asynccontextmanager
     async def next(self) -> AsyncIterator[HeldReplay | None]:
@@ -204,3 +217,16 @@ def _replay(row: dict[str, Any]) -> EventReplay:
         published=int(row["published"]),
         counts={name: int(number) for name, number in (row["counts"] or {}).items()},
     )
+
+
+async def _write_down(tx: Connection, replay_id: UUID, by: str, action: Action) -> None:
+    """In the audit trail, for each establishment that the replay speaks for."""
+    found = await tx.execute(_PARTS, (replay_id,))
+    entries = [
+        AuditEntry(
+            Order(by, Role.SUPPORT, ticket), action, subject_id=replay_id, origin_uai=uai,
+            facts={"expected": expected, "published": published},
+        )
+        for uai, ticket, expected, published in await found.fetchall()
+    ]  # fmt: skip
+    await AuditTrail.add(tx, *entries)

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cpro_contracts import topics
 from cpro_platform.clock import Clock
+from cpro_platform.consuming import finish_connecting
 from cpro_platform.kafka import EventPublisher, Header, OutgoingMessage
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
@@ -154,7 +155,7 @@ async def _consumer(bootstrap_servers: str, *names: str) -> AsyncIterator[AIOKaf
         isolation_level="read_committed",
     )
     try:
-        await consumer.start()
+        await finish_connecting(consumer)
         yield consumer
     finally:
         await consumer.stop()

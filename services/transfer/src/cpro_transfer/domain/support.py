@@ -17,6 +17,16 @@ class Action(StrEnum):
     RETRIED = "transfer.retried"
     CANCELLED = "transfer.cancelled"
     UNDO_ASKED = "transfer.undo_asked"
+    AUTHORISED = "authorisation.recorded"
+    REVOKED = "authorisation.revoked"
+    REPLAY_CHOSEN = "authorisation.replay_chosen"
+    REPLAY_GIVEN_UP = "authorisation.replay_given_up"
+    REPLAYED = "authorisation.replayed"
+    LETTER_REPLAYED = "dead_letter.replayed"
+    LETTER_SUPERSEDED = "dead_letter.superseded"
+    LETTER_DISCARDED = "dead_letter.discarded"
+    EVENTS_STARTED = "event_replay.started"
+    EVENTS_CANCELLED = "event_replay.cancelled"
 
 
 @dataclass(frozen=True, slots=True)

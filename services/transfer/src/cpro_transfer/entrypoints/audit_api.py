@@ -26,7 +26,9 @@ class AuditOut(BaseModel):
     """Un acte."""
 
     occurred_at: datetime
-    actor: str = Field(description="L'identifiant de la personne, tel que son jeton le dit")
+    actor: str | None = Field(
+        description="L'identifiant de la personne, tel que son jeton le dit ; rien de qui est de l'autre établissement"
+    )
     role: str
     action: str = Field(examples=["transfer.undo_asked"])
     ticket: str | None
@@ -43,8 +45,12 @@ class OwnAuditOut(AuditOut):
     @classmethod
     def of(cls, uai: str, line: AuditLine) -> Self:
         """The line as this establishment may see it."""
-        own = line.origin_pupil_id if line.origin_uai == uai else line.destination_pupil_id
-        return cls(**_common(line), pupil_id=own)
+        at_origin = line.origin_uai == uai
+        own = line.origin_pupil_id if at_origin else line.destination_pupil_id
+        # What an administrator does, the origin's does.
+        another_schools = line.role == Role.ADMINISTRATOR and not at_origin
+        shown = _common(line) | ({"actor": None} if another_schools else {})
+        return cls(**shown, pupil_id=own)
 
 
 class FullAuditOut(AuditOut):

@@ -6,10 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response, status
 
 from cpro_contracts import problems
-from cpro_platform.auth import AdministratorOf
+from cpro_platform.auth import AdministratorOf, Principal, Role
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_transfer import refusals
+from cpro_transfer.domain.support import Order
 from cpro_transfer.entrypoints.authorisation_models import (
     AuthorisationIn,
     AuthorisationOut,
@@ -87,7 +88,7 @@ async def authorise(
 ) -> AuthorisationOut:
     """Peut être répété. Une modification retire l'autorisation précédente et en enregistre une nouvelle."""
     with known_establishment():
-        recorded = await service.authoriser.authorise(uai, pupil_id, given.terms(), by=caller.subject)
+        recorded = await service.authoriser.authorise(uai, pupil_id, given.terms(), _order(caller))
     response.status_code = status.HTTP_201_CREATED if recorded.anew else status.HTTP_200_OK
     return AuthorisationOut.of(recorded.authorisation, service.clock.now())
 
@@ -99,7 +100,7 @@ async def authorise_several(
     """Peut être répété : ce qui est déjà enregistré le reste. Un refus n'empêche pas les autres."""
     asked = [(one.pupil_id, one.readable_terms()) for one in given.authorisations]
     with known_establishment():
-        outcomes = await service.authoriser.authorise_several(uai, asked, by=caller.subject)
+        outcomes = await service.authoriser.authorise_several(uai, asked, _order(caller))
     now = service.clock.now()
     return OutcomesOut(
         outcomes=[
@@ -117,5 +118,9 @@ async def authorise_several(
 async def revoke(uai: UaiPath, pupil_id: UUID, service: Wired, caller: AdministratorOf) -> AuthorisationOut:
     """Acceptée, plus rien ne sera transféré à ce titre ; refusée (409), le transfert a commencé."""
     with known_establishment():
-        revoked = await service.authoriser.revoke(uai, pupil_id, by=caller.subject)
+        revoked = await service.authoriser.revoke(uai, pupil_id, _order(caller))
     return AuthorisationOut.of(revoked, service.clock.now())
+
+
+def _order(caller: Principal) -> Order:
+    return Order(caller.subject, Role.ADMINISTRATOR)

@@ -8,13 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from cpro_contracts.envelope import Envelope, UnreadableEventError
 from cpro_transfer.domain.dead_letters import Choice, Letter, LetterCount, LetterState
+from cpro_transfer.entrypoints.tickets import Ticket
 from cpro_transfer.handlers.dead_letters import Settled
 
-Ticket = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z]{0,10}[-#_]?[0-9]{1,12}$"),
-    Field(description="Numéro du ticket de support", examples=["SUP-1234"]),
-]
 Explained = Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=500)]
 _OUR_HEADERS = ("ce_", "content-type", "traceparent")
 

@@ -21,6 +21,7 @@ from cpro_transfer.entrypoints.dead_letter_models import (
     SettledOut,
 )
 from cpro_transfer.handlers.dead_letters import LETTER_SETTLED, LETTER_UNKNOWN
+from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/dead-letters", tags=["support"])
 
@@ -56,7 +57,7 @@ async def count_letters(request: Request, _: SupportOrOperations) -> list[Letter
 @router.post(
     "/replay",
     summary="Remettre des messages sur leur sujet, tels quels",
-    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED),
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
 )
 async def replay_letters(asked: LetterReplayIn, request: Request, principal: Support) -> SettledOut:
     """Chacun une fois. Par sujet et cause, 500 au plus à la fois : `left` dit combien attendent encore."""
@@ -70,7 +71,7 @@ async def replay_letters(asked: LetterReplayIn, request: Request, principal: Sup
 @router.post(
     "/discard",
     summary="Écarter des messages, avec un motif",
-    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED),
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
 )
 async def discard_letters(asked: LetterDiscardIn, request: Request, principal: Support) -> SettledOut:
     """Ils restent consultables, sur leur sujet et ici, aussi longtemps que les autres."""

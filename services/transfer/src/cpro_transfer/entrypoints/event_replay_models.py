@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from cpro_contracts.identifiers import Uai
 from cpro_transfer.domain.event_replays import EventReplay, ReplayState, SchoolReplay, Selection
-from cpro_transfer.entrypoints.dead_letter_models import Ticket
+from cpro_transfer.entrypoints.tickets import Ticket
 
 
 class EventReplayIn(BaseModel):

@@ -13,6 +13,7 @@ from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.entrypoints.event_replay_models import EventReplayIn, EventReplayOut, SchoolReplayOut
 from cpro_transfer.handlers.replaying_events import REPLAY_MISCHOSEN, REPLAY_STATE, REPLAY_UNKNOWN
+from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/event-replays", tags=["support"])
 
@@ -24,7 +25,7 @@ Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page pr
     "",
     status_code=202,
     summary="Compter les événements à publier de nouveau",
-    responses=documented(REPLAY_MISCHOSEN, problems.ESTABLISHMENT_UNKNOWN),
+    responses=documented(REPLAY_MISCHOSEN, problems.ESTABLISHMENT_UNKNOWN, TICKET_MALFORMED),
 )
 async def ask_for_replay(asked: EventReplayIn, request: Request, principal: Support) -> EventReplayOut:
     """Rien n'est publié avant `start`."""

@@ -11,6 +11,7 @@ from cpro_transfer.domain.authorisations import Authorisation, AuthorisationStat
 from cpro_transfer.domain.candidates import Candidate, Difference, Likeness, Sheet
 from cpro_transfer.entrypoints.authorisation_models import AuthorisationOut
 from cpro_transfer.entrypoints.models import EstablishmentOut
+from cpro_transfer.entrypoints.tickets import Ticket
 from cpro_transfer.handlers.replaying import Candidates, Replay, Saying
 
 
@@ -102,7 +103,7 @@ class ReplayIn(BaseModel):
     authorisation_id: UUID
     pupil_id: UUID | None = Field(default=None, description="L'élève choisi parmi les candidats")
     create: bool = Field(default=False, description="Créer l'élève d'après la fiche de l'établissement d'origine")
-    ticket: str = Field(max_length=80, description="Le ticket d'assistance", examples=["CPRO-20431"])
+    ticket: Ticket
     dry_run: bool = Field(default=True, description="Montrer ce qui serait publié et transféré, sans rien écrire")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
 from cpro_contracts.identifiers import MalformedUaiError, parse_uai
@@ -17,7 +17,7 @@ from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
 from cpro_platform.http.problem_responses import language_of
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.sentences import sentence
-from cpro_transfer.domain.support import TICKET_FORM, Order
+from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.entrypoints.support_problems import (
     NOT_CANCELLABLE,
@@ -26,16 +26,16 @@ from cpro_transfer.entrypoints.support_problems import (
     UNDO_UNDER_WAY,
     as_problems,
 )
+from cpro_transfer.entrypoints.tickets import Ticket
+from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/transfers", tags=["support"])
-
-Ticket = Annotated[str, StringConstraints(strip_whitespace=True, pattern=f"^{TICKET_FORM}$")]
 
 
 class SupportAct(BaseModel):
     """Ce que l'assistance demande, et à quel titre."""
 
-    ticket: Ticket = Field(description="Numéro du ticket d'assistance", examples=["CPRO-10482"])
+    ticket: Ticket
     dry_run: bool = Field(default=False, description="Dire ce qui serait fait ou refusé, sans rien changer")
 
 
@@ -114,7 +114,7 @@ async def read_transfer(transfer_id: UUID, request: Request, _: Support) -> Supp
 
 
 @router.post("/{transfer_id}/retry", summary="Essayer tout de suite un transfert retenu ou reporté",
-             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE))  # fmt: skip
+             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE, TICKET_MALFORMED))  # fmt: skip
 async def retry(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
     with as_problems(NOT_RETRYABLE):
         found = await _service(request).support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
@@ -122,7 +122,7 @@ async def retry(transfer_id: UUID, act: SupportAct, request: Request, principal:
 
 
 @router.post("/{transfer_id}/cancel", summary="Annuler un transfert qui n'est pas encore arrivé",
-             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE))  # fmt: skip
+             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE, TICKET_MALFORMED))  # fmt: skip
 async def cancel(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
     """Les mêmes faits ne l'appelleront plus ; un fait nouveau, si. Aux mains d'un déplacement, il s'arrête dès que
     possible : son état le dit.
@@ -133,7 +133,7 @@ async def cancel(transfer_id: UUID, act: SupportAct, request: Request, principal
 
 
 @router.post("/{transfer_id}/undo", status_code=202, summary="Défaire un transfert terminé",
-             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY))  # fmt: skip
+             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY, TICKET_MALFORMED))  # fmt: skip
 async def undo(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
     """Le retour est lui-même un transfert : c'est lui qui est répondu. Il ramène exactement les données du reçu, et est
     refusé (`touched`) si l'établissement d'accueil y a touché depuis.

@@ -15,6 +15,7 @@ from cpro_platform.errors import RefusedError
 from cpro_transfer import refusals
 from cpro_transfer.domain.authorisations import Authorisation, Terms, TermsRefusal, is_automatic, refusal_of_terms
 from cpro_transfer.domain.explanation import explain
+from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Transfer, TransferState
 from cpro_transfer.errors import AuthorisationBegunError
 from cpro_transfer.ports.authorising import Authorisations, AuthorisedPupils, PupilHere, Recorded, Situations, Tenants
@@ -34,7 +35,7 @@ class Authoriser:
     clock: Clock
     lifetime_days: int
 
-    async def authorise(self, uai: str, pupil_id: UUID, terms: Terms, *, by: str) -> Recorded:
+    async def authorise(self, uai: str, pupil_id: UUID, terms: Terms, order: Order) -> Recorded:
         """Let these terms hold for the pupil, in place of any others. Safe to repeat.
 
         Raises:
@@ -62,12 +63,12 @@ class Authoriser:
             raise refusals.of_terms(refusal)
         await self._refuse_the_automatic(uai, pupil, terms.destination_uai)
         try:
-            return await self.authorisations.record(uai, pupil_id, terms, by=by)
+            return await self.authorisations.record(uai, pupil_id, terms, order)
         except AuthorisationBegunError as begun:
             raise refusals.begun(begun.authorisation) from begun
 
     async def authorise_several(
-        self, uai: str, asked: Sequence[tuple[UUID, Terms | RefusedError]], *, by: str
+        self, uai: str, asked: Sequence[tuple[UUID, Terms | RefusedError]], order: Order
     ) -> list[Recorded | RefusedError]:
         """Each on its own: what is refused to one pupil stops no other. In the order in which they were asked for.
 
@@ -81,23 +82,23 @@ class Authoriser:
             elif named.count(pupil_id) > 1:
                 outcomes.append(refusals.named_twice())
             else:
-                outcomes.append(await self._outcome(uai, pupil_id, terms, by))
+                outcomes.append(await self._outcome(uai, pupil_id, terms, order))
         return outcomes
 
-    async def _outcome(self, uai: str, pupil_id: UUID, terms: Terms, by: str) -> Recorded | RefusedError:
+    async def _outcome(self, uai: str, pupil_id: UUID, terms: Terms, order: Order) -> Recorded | RefusedError:
         try:
-            return await self.authorise(uai, pupil_id, terms, by=by)
+            return await self.authorise(uai, pupil_id, terms, order)
         except RefusedError as refused:
             return refused
 
-    async def revoke(self, uai: str, pupil_id: UUID, *, by: str) -> Authorisation:
+    async def revoke(self, uai: str, pupil_id: UUID, order: Order) -> Authorisation:
         """Take back what holds for the pupil. Nothing moves by it from here on.
 
         Raises:
             RefusedError: there is nothing to take back, or the move has begun.
         """
         try:
-            revoked = await self.authorisations.revoke(uai, pupil_id, by=by)
+            revoked = await self.authorisations.revoke(uai, pupil_id, order)
         except AuthorisationBegunError as begun:
             raise refusals.begun(begun.authorisation) from begun
         if revoked is None:

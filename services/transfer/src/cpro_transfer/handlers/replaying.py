@@ -13,7 +13,6 @@ Where a database has changed its mind since the check, the choice is forgotten a
 key there is at most a departure.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -21,10 +20,12 @@ from uuid import UUID, uuid4
 from cpro_contracts.identifiers import match_key_of_authorisation
 from cpro_contracts.transfers import Reason
 from cpro_platform import crash_points
+from cpro_platform.auth import Role
 from cpro_platform.clock import Clock
 from cpro_transfer import refusals
 from cpro_transfer.domain.authorisations import Authorisation, AuthorisationState
 from cpro_transfer.domain.candidates import Candidate, Likeness, Sheet, rank
+from cpro_transfer.domain.support import Order
 from cpro_transfer.errors import (
     AuthorisationBegunError,
     AuthorisationEndedError,
@@ -77,7 +78,6 @@ class Replayer:
     authorisations: Authorisations
     pupils: AuthorisedPupils
     clock: Clock
-    ticket_form: re.Pattern[str]
 
     async def candidates(self, authorisation_id: UUID) -> Candidates:
         """Who at the destination may be the pupil, the likeliest first.
@@ -115,8 +115,6 @@ class Replayer:
         Raises:
             RefusedError: it can't be, and why; nothing is half done.
         """
-        if not self.ticket_form.fullmatch(ticket):
-            raise refusals.ticket_malformed()
         known = await self._known(authorisation_id)
         self._refuse_if_over(known)
         if known.is_in_other_hands(ticket, pupil_id):
@@ -127,14 +125,15 @@ class Replayer:
         if dry_run:
             return _replay(known, leaver.sheet, arrival, records, pupil_id, done=False)
         choice = Choice(ticket, pupil_id or uuid4(), creates=pupil_id is None)
-        chosen = await self._choose(known, choice, by)
+        order = Order(by, Role.SUPPORT, ticket)
+        chosen = await self._choose(known, choice, order)
         crash_points.reach("replay.chosen")
-        done = await self._say(chosen)
+        done = await self._say(chosen, order)
         return _replay(done, leaver.sheet, arrival, records, done.destination_pupil_id, done=True)
 
-    async def _choose(self, known: Authorisation, choice: Choice, by: str) -> Authorisation:
+    async def _choose(self, known: Authorisation, choice: Choice, order: Order) -> Authorisation:
         try:
-            return await self.authorisations.choose(known.id, choice, by=by)
+            return await self.authorisations.choose(known.id, choice, order)
         except AuthorisationBegunError as begun:
             raise refusals.begun(begun.authorisation) from begun
         except AuthorisationEndedError as over:
@@ -142,15 +141,15 @@ class Replayer:
         except AuthorisationTakenError as taken:
             raise refusals.taken(taken.authorisation) from taken
 
-    async def _say(self, chosen: Authorisation) -> Authorisation:
+    async def _say(self, chosen: Authorisation, order: Order) -> Authorisation:
         """The departure first: until the arrival is there too, nothing follows from it."""
         try:
             await self.pupils.say_left(chosen)
             await self.pupils.say_arrived(chosen)
         except ReplayRefusedError as refused:
-            await self.authorisations.give_up(chosen)
+            await self.authorisations.give_up(chosen, refused.reason, order)
             raise refusals.of_replay(refused.reason) from refused
-        return await self.authorisations.note_replayed(chosen)
+        return await self.authorisations.note_replayed(chosen, order)
 
     async def _known(self, authorisation_id: UUID) -> Authorisation:
         known = await self.authorisations.find(authorisation_id)

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource
+from cpro_contracts.transfers import Reason
 from cpro_transfer.domain.authorisations import Authorisation, Doors, Terms
 from cpro_transfer.domain.candidates import Sheet
+from cpro_transfer.domain.support import Order
 from cpro_transfer.ports.reading import Situation
 
 
@@ -34,22 +36,22 @@ class Choice:
 class Authorisations(Protocol):
     """The authorisations in the transfer database. Raises what `errors` says of them."""
 
-    async def record(self, uai: str, pupil_id: UUID, terms: Terms, *, by: str) -> Recorded:
+    async def record(self, uai: str, pupil_id: UUID, terms: Terms, order: Order) -> Recorded:
         """Let these terms hold for the pupil, in place of any others."""
 
-    async def revoke(self, uai: str, pupil_id: UUID, *, by: str) -> Authorisation | None:
+    async def revoke(self, uai: str, pupil_id: UUID, order: Order) -> Authorisation | None:
         """Take back what holds for the pupil; None if nothing does."""
 
     async def find(self, authorisation_id: UUID) -> Authorisation | None:
         """One of them."""
 
-    async def choose(self, authorisation_id: UUID, choice: Choice, *, by: str) -> Authorisation:
+    async def choose(self, authorisation_id: UUID, choice: Choice, order: Order) -> Authorisation:
         """Note what support chose. Of several at once the first one's stands; the same again changes nothing."""
 
-    async def give_up(self, authorisation: Authorisation) -> None:
+    async def give_up(self, authorisation: Authorisation, reason: Reason, order: Order) -> None:
         """Forget what was chosen, for it could not be carried out."""
 
-    async def note_replayed(self, authorisation: Authorisation) -> Authorisation:
+    async def note_replayed(self, authorisation: Authorisation, order: Order) -> Authorisation:
         """Both events are in the establishments' outboxes."""
 
 

@@ -43,7 +43,7 @@ def run(output: Output, command: Command, *, refused: Callable[[ProblemError], N
             output.json(dict(problem.members))
         else:
             refused(problem)
-        leave(output, str(problem), LEFT if problem.status == _CONFLICT else WRONG_USE)
+        leave(output, f"{problem} ({problem.code})", LEFT if problem.status == _CONFLICT else WRONG_USE)
     except UnreachableError as error:
         leave(output, str(error), NOT_ALL_SEEN)
     raise typer.Exit(code)
