@@ -163,13 +163,12 @@ async def test_the_lease_of_a_batch_lasts_though_some_of_it_has_ended(world: Tra
 async def test_the_session_of_a_mover_that_sleeps_where_no_timer_runs_is_ended_by_who_meets_it(
     world: TransferWorld,
 ) -> None:
-    """The driver ends a pipeline with a Flush, which disarms the server's timer for idle transactions."""
+    """The driver ends a pipeline with a Flush, which disarms the server's timer for idle transactions: here it is off."""
     origin, destination, leaver = await _called_for(world)
     conninfo = (await world.schools.conninfos())[origin.uai]
     async with await psycopg.AsyncConnection.connect(conninfo, application_name=NAME) as sleeper:
-        async with sleeper.pipeline():
-            await sleeper.execute("SET LOCAL idle_in_transaction_session_timeout = '500ms'")
-            await sleeper.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))
+        await sleeper.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await sleeper.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))
 
         async with world.service(idle_in_transaction_seconds=0.5):
             await world.ends("completed")
