@@ -12,7 +12,7 @@ KILLS ?= 1500
 MOVES ?= 2000
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 # The long ones, and what kills at each crash point in every run of the tests.
-FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
+FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py transfer/test_undo_killed.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
 .PHONY: help setup demo run test faults hostile fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
