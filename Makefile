@@ -12,10 +12,10 @@ KILLS ?= 1500
 MOVES ?= 2000
 COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $(LOCK_OPTIONS)
 # The long ones, and what kills at each crash point in every run of the tests.
-FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py transfer/test_undo_killed.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
+FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py transfer/test_undo_killed.py transfer/test_join_stories.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test faults hostile fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
+.PHONY: help setup demo run test proofs faults hostile fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -30,7 +30,10 @@ run: setup ## Run the servers and the four services with demo schools, until Ctr
 	@$(PYTHON) -m cpro_embedded.run
 
 test: setup ## Run the tests on real servers (some minutes, two at a time), without the long fault tests
-	@$(PYTHON) -m pytest -q -m "not faults" -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -q -m "not faults and not slow" -n 2 --dist loadfile
+
+proofs: setup ## Try the properties with all their examples, and run what the tests leave out (a quarter of an hour)
+	@CPRO_PROOFS=long $(PYTHON) -m pytest -q -m "(proof or slow) and not faults" -n 2 --dist loadfile
 
 faults: setup ## Take servers away, kill and freeze processes at every step and at random (KILLS=1500, MOVES=2000)
 	@FAULT_KILLS=$(KILLS) FAULT_MOVES=$(MOVES) $(PYTHON) -m pytest -q --no-header -n 2 --dist worksteal \

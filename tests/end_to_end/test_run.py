@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from cpro_embedded.guard import process_start
+from cpro_test_support.depth import slow
 
 DEADLINE_SECONDS = 150
 STOP_SECONDS = 60
@@ -63,6 +64,7 @@ def test_a_run_gives_a_session_to_work_with_and_leaves_nothing_behind(
     assert not (tmp_path / "session.json").exists()
 
 
+@slow
 def test_a_run_that_is_killed_leaves_no_process_behind(running: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     wait_for_session(running, tmp_path)
     processes = recorded_processes(tmp_path)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from cpro_test_support.depth import points
 from cpro_test_support.faults import tally
 from cpro_test_support.faults.checker import states
 from cpro_test_support.faults.journeys import Journeys
@@ -33,11 +34,7 @@ SHORT = {
 RANDOM_MOMENTS = 12
 
 
-def _points(points: tuple[str, ...], in_every_run: set[str]) -> list[object]:
-    return [pytest.param(one, marks=[] if one in in_every_run else [pytest.mark.faults]) for one in points]
-
-
-@pytest.mark.parametrize("point", _points(OF_THE_MOVER, IN_EVERY_RUN))
+@pytest.mark.parametrize("point", points(OF_THE_MOVER, in_every_run=IN_EVERY_RUN))
 async def test_a_mover_that_wakes_up_after_another_has_ended_its_transfer_changes_nothing(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:
@@ -55,7 +52,7 @@ async def test_a_mover_that_wakes_up_after_another_has_ended_its_transfer_change
     assert findings.nothing, findings
 
 
-@pytest.mark.parametrize("point", _points(BEFORE_THE_LANDING, {"move.landing"}))
+@pytest.mark.parametrize("point", points(BEFORE_THE_LANDING, in_every_run={"move.landing"}))
 async def test_a_mover_that_wakes_up_after_its_transfer_was_cancelled_changes_nothing(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:
@@ -104,7 +101,9 @@ async def test_a_mover_that_falls_asleep_at_any_moment_changes_nothing_when_it_w
     assert findings.nothing, findings
 
 
-@pytest.mark.parametrize("point", _points(("move.holding", "move.landing", "move.finishing"), {"move.landing"}))
+@pytest.mark.parametrize(
+    "point", points(("move.holding", "move.landing", "move.finishing"), in_every_run={"move.landing"})
+)
 async def test_a_mover_that_oversleeps_its_transaction_but_not_its_lease_goes_on(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:

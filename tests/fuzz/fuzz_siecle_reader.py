@@ -26,6 +26,7 @@ from cpro_siecle_import.adapters.siecle_xml import SiecleReader
 from cpro_siecle_import.domain.export import ExportHeader, accept
 from cpro_siecle_import.domain.lines import LONGEST_CODE, LONGEST_NAME, DivisionLine, PupilLine
 from cpro_siecle_import.domain.refusals import FileRefusedError
+from cpro_test_support.depth import examples
 from cpro_test_support.mutated_exports import SCHOOL, mutated_export
 
 ACCEPTED = "accepted"
@@ -142,7 +143,7 @@ def assert_storable(texts: Iterable[str]) -> None:
         assert not any(character < " " for character in text), ascii(text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(random=st.randoms(use_true_random=False), piece_bytes=st.integers(SHORTEST_PIECE, LONGEST_PIECE))
 def test_a_damaged_export_is_refused_or_read_as_lines_that_can_be_stored(random: Random, piece_bytes: int) -> None:
     with tempfile.TemporaryFile() as file:

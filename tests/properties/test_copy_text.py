@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cpro_platform.database import database_conninfo
 from cpro_siecle_import.adapters.copy_text import Value, copy_text
+from cpro_test_support.depth import examples
 from cpro_test_support.servers import Servers
 
 TELLING = st.sampled_from(["\\", "\\N", "\t", "\n", "\r", '"', "{", "}", ",", "NULL", "null", " ", "é", "œ", "\\t", ""])
@@ -38,7 +39,7 @@ def connection(servers: Servers) -> Iterator[psycopg.Connection[tuple[object, ..
         yield connection
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, max_size=4))
 def test_every_value_comes_back_as_it_was(
     connection: psycopg.Connection[tuple[object, ...]], rows: list[tuple[Value, ...]]

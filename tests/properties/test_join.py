@@ -23,6 +23,7 @@ from cpro_contracts.pupils import (
 )
 from cpro_contracts.transfers import Reason
 from cpro_platform.clock import SystemClock
+from cpro_test_support.depth import examples
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -177,7 +178,7 @@ async def take_in(world: TransferWorld, facts: Sequence[Fact], cuts: Sequence[in
             await store.take_in(facts[start:end], ["cpro.pupil/0"])
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, data=st.data())
 async def test_any_order_duplication_and_batching_leads_to_what_the_rule_says(
     world: TransferWorld, history: list[Happening], data: st.DataObject
@@ -195,7 +196,7 @@ async def test_any_order_duplication_and_batching_leads_to_what_the_rule_says(
     assert await live(world, play) == expected(facts)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=journeys, after=journeys, data=st.data())
 async def test_what_has_moved_is_planned_again_by_new_facts_only(
     world: TransferWorld, before: list[Happening], after: list[Happening], data: st.DataObject
@@ -211,7 +212,7 @@ async def test_what_has_moved_is_planned_again_by_new_facts_only(
     assert await live(world, play) == expected(facts, moved)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, data=st.data())
 async def test_whatever_a_mover_does_meanwhile_what_stands_in_the_end_is_what_the_rule_says(
     world: TransferWorld, history: list[Happening], data: st.DataObject
@@ -240,7 +241,7 @@ async def test_whatever_a_mover_does_meanwhile_what_stands_in_the_end_is_what_th
     assert await mover.stands() == expected(facts, moved)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.one_of(histories, journeys), news=st.lists(happenings, max_size=4), data=st.data())
 async def test_what_support_has_cancelled_stands_until_one_of_its_facts_has_changed(
     world: TransferWorld, history: list[Happening], news: list[Happening], data: st.DataObject

@@ -20,6 +20,7 @@ from cpro_siecle_import.adapters.roster import TenantRosterWork
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
 from cpro_siecle_import.domain.plan import Kind, KnownPupil, Outcome, Plan, plan
 from cpro_tenant_db.provisioning import MIGRATIONS
+from cpro_test_support.depth import examples
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import bea_ine, rnie_ine
 
@@ -201,7 +202,7 @@ def tenant(servers: Servers) -> Iterator[Tenant]:
         yield Tenant(database_conninfo(cluster, name), runner)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(school=schools_and_files())
 @example(TWO_LINES_FIT_ONE_NAME)
 @example(AN_INE_KEPT_BY_A_LINE_WITHOUT_ONE)

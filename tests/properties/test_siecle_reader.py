@@ -18,6 +18,7 @@ from cpro_siecle_import.adapters.packaging import ExpansionLimits, ExportStream
 from cpro_siecle_import.adapters.siecle_xml import SiecleReader
 from cpro_siecle_import.adapters.xml_records import PlainMarkup, RecordCutter, Stretch
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine, read_pupil
+from cpro_test_support.depth import examples
 
 FIELDS = {
     "ELEVE_ID": "siecle_id", "ELENOET": "school_number", "NOM_DE_FAMILLE": "family_name", "NOM_USAGE": "usage_name",
@@ -189,13 +190,13 @@ def from_reader(content: bytes) -> tuple[list[PupilLine], list[DivisionLine]]:
     return pupils, [line._replace(line=0) for batch in batches for line in batch.divisions]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(documents())
 def test_the_reader_finds_what_is_in_the_tree(content: bytes) -> None:
     assert from_reader(content) == from_tree(content)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(nearly_plain_pupils(), min_size=1, max_size=4))
 def test_a_record_that_is_nearly_as_exporters_write_it_is_read_like_any_other(pupils: list[str]) -> None:
     content = (
@@ -218,7 +219,7 @@ def cut(text: str, sizes: Iterator[int]) -> list[Stretch]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(documents(), st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_it_does_not_matter_where_the_document_is_cut_on_its_way(content: bytes, sizes: list[int]) -> None:
     text = content.decode()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from cpro_siecle_import.domain import refusals
+from cpro_test_support.depth import slow
 from cpro_test_support.hostile_files import HostileFile, Target, hostile_files
 from cpro_test_support.import_world import YEAR, School
 
@@ -63,6 +64,7 @@ async def everything_in(school: School) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+@slow
 async def test_hostile_files_fail_with_their_code_and_leave_the_school_as_it_was(school: School) -> None:
     pupils = Target(school_year=YEAR).pupils
     await school.imports(pupils)

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from cpro_test_support.depth import points
 from cpro_test_support.records import Amounts
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 
@@ -30,10 +31,11 @@ AT_THE_DESTINATION = {
     "move.completing": "the end is not committed",
     "move.completed": "the transfer database has committed",
 }
+IN_EVERY_RUN = {"move.claimed", "move.holding", "move.landing", "move.landed", "move.finished", "move.completing"}
 PUPILS = 3
 
 
-@pytest.mark.parametrize("point", [*AT_THE_ORIGIN, *AT_BOTH, *AT_THE_DESTINATION])
+@pytest.mark.parametrize("point", points([*AT_THE_ORIGIN, *AT_BOTH, *AT_THE_DESTINATION], in_every_run=IN_EVERY_RUN))
 async def test_a_mover_killed_anywhere_leaves_every_record_in_exactly_one_database(
     world: TransferWorld, point: str
 ) -> None:

@@ -14,6 +14,7 @@ from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivated, PupilEvent, PupilWithdrawn
 from cpro_contracts.transfers import Reason
 from cpro_platform.clock import SystemClock
+from cpro_test_support.depth import examples
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -101,7 +102,7 @@ async def answers(world: TransferWorld, story: Story) -> dict[str, Explanation]:
     return told
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(doors_open, [("leaves", 0), ("opts_out", 0)])
 @example(doors_open, [("leaves", 0), ("arrives", 1), ("moves", 0), ("opts_out", 1)])
 @example(doors_open, [("leaves", 0), ("arrives", 1), ("arrives", 2), ("leaves", 1), ("leaves", 2)])

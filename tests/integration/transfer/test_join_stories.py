@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from cpro_test_support.depth import points
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -19,6 +20,7 @@ from cpro_transfer.bootstrap import Service, Work
 RECORDS = Amounts(reports=2, activity_sheets=1, assessments=1, attachments=1)
 WITHOUT_MOVERS = Work.JOIN | Work.RELAY
 BEFORE_LANDING = ["move.prepared", "move.held", "move.files_copied"]
+IN_EVERY_RUN = [None, "move.held", "move.landed"]
 LEASE_SECONDS = 1.0
 
 
@@ -78,7 +80,7 @@ async def a_pupil_about_to_move(world: TransferWorld) -> tuple[School, School, U
     return origin, destination, leaver, arrived
 
 
-@pytest.mark.parametrize("point", [*BEFORE_LANDING, "move.landed"])
+@pytest.mark.parametrize("point", points([*BEFORE_LANDING, "move.landed"], in_every_run=IN_EVERY_RUN))
 async def test_who_moves_on_while_the_records_are_under_way_finds_them_at_the_last_school(
     world: TransferWorld, point: str
 ) -> None:
@@ -184,7 +186,7 @@ async def test_an_opt_in_that_is_back_before_the_mover_looks_stops_nothing(world
     assert await all_at(world, destination)
 
 
-@pytest.mark.parametrize("point", BEFORE_LANDING)
+@pytest.mark.parametrize("point", points(BEFORE_LANDING, in_every_run=IN_EVERY_RUN))
 async def test_who_comes_back_before_the_landing_keeps_everything(world: TransferWorld, point: str) -> None:
     origin, _, leaver, _ = await a_pupil_about_to_move(world)
     await under_way(world, point)
@@ -200,7 +202,7 @@ async def test_who_comes_back_before_the_landing_keeps_everything(world: Transfe
 
 
 @pytest.mark.parametrize("side", ["origin", "destination"])
-@pytest.mark.parametrize("point", [None, *BEFORE_LANDING, "move.landed"])
+@pytest.mark.parametrize("point", points([None, *BEFORE_LANDING, "move.landed"], in_every_run=IN_EVERY_RUN))
 async def test_a_corrected_ine_stops_the_move_until_it_has_landed(
     world: TransferWorld, side: str, point: str | None
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cpro_test_support.depth import examples
 from cpro_test_support.reconciling import database_lost, hears, kinds, knowledge, reconciled, row_versions, said
 from cpro_test_support.schools import School
 from cpro_test_support.servers import Servers
@@ -69,7 +70,7 @@ async def stage(servers: Servers) -> AsyncIterator[Stage]:
         yield Stage(world, hearing, schools)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, data=st.data())
 async def test_whichever_events_are_lost_reconciling_ends_as_if_none_had_been(
     stage: Stage, history: list[Happening], data: st.DataObject
@@ -92,7 +93,7 @@ async def test_whichever_events_are_lost_reconciling_ends_as_if_none_had_been(
     assert await row_versions(stage.losing) == at_rest
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories)
 async def test_saying_everything_again_changes_nothing_where_nothing_is_missing(
     stage: Stage, history: list[Happening]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cpro_test_support.depth import examples
 from cpro_test_support.schools import School
 from cpro_test_support.sweeping import SweptWorld, swept_world
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
@@ -91,7 +92,7 @@ async def swept(world: TransferWorld) -> AsyncIterator[SweptWorld]:
         yield opened
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     given_plays=st.lists(plays, min_size=1, max_size=5),
     age=st.sampled_from([timedelta(hours=1), timedelta(days=2), timedelta(days=30)]),

@@ -17,6 +17,7 @@ from cpro_siecle_import.domain.guard import GuardLimits, PlannedEffect, reasons_
 from cpro_siecle_import.domain.lines import DivisionLine, PupilLine
 from cpro_siecle_import.domain.plan import Kind, KnownPupil, plan
 from cpro_siecle_import.domain.refusals import FileRefusedError
+from cpro_test_support.depth import examples
 from cpro_test_support.siecle_samples import SampleFile, SamplePupil, generate_pupils
 from cpro_test_support.siecle_samples.variations import (
     ALL,
@@ -157,7 +158,7 @@ def test_the_same_variation_gives_the_same_bytes_and_other_ones_than_the_plain_f
         assert (file.packed(), file.name) != (plain.packed(), plain.name) or variation.name in AS_THE_PLAIN_ONE
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(chosen=st.lists(st.sampled_from(BENIGN), min_size=2, max_size=8, unique_by=lambda variation: variation.name))
 def test_any_combination_of_benign_variations_reads_to_the_same_pupils(chosen: list[Variation]) -> None:
     assume(not any(pair <= {variation.name for variation in chosen} for pair in NOT_TOGETHER))
