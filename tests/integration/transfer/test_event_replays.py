@@ -42,6 +42,7 @@ async def test_replaying_all_that_was_ever_published_changes_no_row_anywhere_wit
         schools = await _a_year_of_school_life(world)
         await join_caught_up(world)
         await world.at_rest()
+        await world.all_told()
         log = [row for school in schools for row in await school.fetch("SELECT id, topic, key FROM outbox")]
         before = await all_rows(world)
 
@@ -49,6 +50,7 @@ async def test_replaying_all_that_was_ever_published_changes_no_row_anywhere_wit
         second = await replayed(desk, establishments=[school.uai for school in schools])
         await join_caught_up(world)
         await world.at_rest()
+        await world.all_told()
         after = await all_rows(world)
 
     assert after == before

@@ -100,6 +100,16 @@ class TransferWorld:
 
         await eventually(idle, self.transfers)
 
+    async def all_told(self) -> None:
+        """Wait until the relay has published all that the transfer database has to say."""
+
+        async def told() -> bool | None:
+            async with self.database.begin() as tx:
+                found = await tx.execute("SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 1")
+                return None if await found.fetchone() else True
+
+        await eventually(told)
+
     async def take_in_events(self) -> None:
         """Take in all that is in the schools' event logs, without Kafka: each event once, school by school."""
         facts = PostgresFacts(self.database, Projection(), SystemClock())
