@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -45,17 +46,17 @@ from cpro_embedded.kafka_jars import java
 from cpro_platform import logs, migrations
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import TelemetrySettings
-from cpro_platform.consuming import Consumer, Message
+from cpro_platform.consuming import Consumer
 from cpro_platform.database import Database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, OutgoingMessage, ensure_topics
 from cpro_platform.process import let_modules_be
 from cpro_test_support.schools import fresh_database
 from cpro_test_support.servers import Servers, start_servers
-from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
 from cpro_transfer.bootstrap import MIGRATIONS
 from cpro_transfer.config import Config
-from cpro_transfer.handlers.joining import on_events
+from cpro_transfer.handlers.joining import PreparedEvent, on_events, prepare_event
 
 PUPILS, SCHOOLS, RUNS = int(os.environ.get("PUPILS", "100000")), 200, int(os.environ.get("RUNS", "5"))
 PUPIL_TOPIC, ESTABLISHMENT_TOPIC, PLANNED_TOPIC = "bench.pupil", "bench.establishment", "bench.planned"
@@ -298,17 +299,18 @@ async def run_ours(bootstrap: str, group: str, url: str) -> None:
         opened.push_async_callback(publisher.stop)
         facts = PostgresFacts(database, Projection(), SystemClock())
 
-        async def handle(messages: Sequence[Message]) -> None:
+        async def handle(events: Sequence[PreparedEvent[PreparedFact]]) -> None:
             nonlocal begun
             if not begun:
                 begun = True
                 print(f"begun {time.time() * 1000:.0f}", flush=True)
-            await on_events(messages, facts)
+            await on_events(events, facts)
 
         await Consumer(
             bootstrap,
             group=group,
             topics=[PUPIL_TOPIC, ESTABLISHMENT_TOPIC],
+            prepare=partial(prepare_event, facts=facts),
             handle=handle,
             dead_letters=DeadLetters(publisher, group=group, clock=SystemClock()),
             batch_size=BATCH,

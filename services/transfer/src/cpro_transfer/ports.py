@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
@@ -59,10 +59,16 @@ class Fact:
     time: datetime
 
 
-class Facts(Protocol):
+PreparedFact = TypeVar("PreparedFact")
+
+
+class Facts(Protocol[PreparedFact]):
     """What the join knows."""
 
-    async def take_in(self, facts: Sequence[Fact], partitions: Iterable[str]) -> None:
+    def prepare(self, fact: Fact) -> PreparedFact:
+        """What `take_in` needs of a fact. Done ahead: it asks nothing of the database."""
+
+    async def take_in(self, facts: Sequence[PreparedFact], partitions: Iterable[str]) -> None:
         """Note the facts of one batch, read from these Kafka partitions, and what follows from them."""
 
 
