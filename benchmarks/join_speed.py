@@ -22,10 +22,12 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -35,7 +37,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from cpro_contracts.envelope import Envelope, Event
+from cpro_contracts.envelope import Envelope
 from cpro_contracts.establishments import RosterSource, TransferOptInChanged
 from cpro_contracts.identifiers import IneStatus, MatchSecret, match_key_of_ine, uai_key
 from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivated, PupilEvent, PupilReactivated
@@ -44,17 +46,17 @@ from cpro_embedded.kafka_jars import java
 from cpro_platform import logs, migrations
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import TelemetrySettings
-from cpro_platform.consuming import Consumer, Message
+from cpro_platform.consuming import Consumer
 from cpro_platform.database import Database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, OutgoingMessage, ensure_topics
 from cpro_platform.process import let_modules_be
 from cpro_test_support.schools import fresh_database
 from cpro_test_support.servers import Servers, start_servers
-from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
 from cpro_transfer.bootstrap import MIGRATIONS
 from cpro_transfer.config import Config
-from cpro_transfer.handlers.joining import on_events
+from cpro_transfer.handlers.joining import PreparedEvent, on_events, prepare_event
 
 PUPILS, SCHOOLS, RUNS = int(os.environ.get("PUPILS", "100000")), 200, int(os.environ.get("RUNS", "5"))
 PUPIL_TOPIC, ESTABLISHMENT_TOPIC, PLANNED_TOPIC = "bench.pupil", "bench.establishment", "bench.planned"
@@ -83,18 +85,19 @@ def pupil_events() -> Iterator[PupilEvent]:
     """Every pupil is created; then half of them leave, and of these one half comes back and one arrives elsewhere."""
     dice, schools, import_id = random.Random(1), uais(), uuid4()
     revisions = dict.fromkeys(schools, 1)
+    ids: dict[tuple[str, int], UUID] = defaultdict(lambda: UUID(int=dice.getrandbits(128), version=4))
 
-    def event(kind: type[PupilEvent], uai: str, number: int) -> PupilEvent:
+    def event(kind: type[PupilEvent], uai: str, number: int, *, of_day: int) -> PupilEvent:
         revisions[uai] += 1
         return kind(
-            match_key=match_key_of_ine(f"{number:09d}AA", _SECRET), uai=uai, pupil_id=UUID(int=dice.getrandbits(128)),
-            revision=revisions[uai], occurred_at=_MORNING, source=EnrolmentSource.SIECLE,
+            match_key=match_key_of_ine(f"{number:09d}AA", _SECRET), uai=uai, pupil_id=ids[uai, number],
+            revision=revisions[uai], occurred_at=_time_of_import(uai, of_day), source=EnrolmentSource.SIECLE,
             ine_status=IneStatus.TRUSTED, import_id=import_id,
         )  # fmt: skip
 
     home = {number: schools[number * SCHOOLS // PUPILS] for number in range(PUPILS)}
     for number, uai in home.items():
-        yield event(PupilCreated, uai, number)
+        yield event(PupilCreated, uai, number, of_day=1)
     changing = dice.sample(range(PUPILS), PUPILS // 2)
     second: list[tuple[str, type[PupilEvent], int]] = []
     for place, number in enumerate(changing):
@@ -105,15 +108,20 @@ def pupil_events() -> Iterator[PupilEvent]:
             second.append((dice.choice([uai for uai in schools if uai != home[number]]), PupilCreated, number))
     # School by school, as imports publish them: which half comes first is chance.
     for uai, kind, number in sorted(second, key=lambda said: said[0]):
-        yield event(kind, uai, number)
+        yield event(kind, uai, number, of_day=2)
+
+
+def _time_of_import(uai: str, day: int) -> datetime:
+    """Each school imports once a day, at a time of its own."""
+    return _MORNING + timedelta(days=day, seconds=int(uai[4:7]), microseconds=123_456)
 
 
 TOTAL = 2 * PUPILS
 PLANNED = PUPILS // 4
 
 
-def message(event: Event, topic: str) -> OutgoingMessage:
-    envelope = Envelope(uuid4(), "/benchmark", _MORNING, event)
+def message(event: PupilEvent | TransferOptInChanged, topic: str) -> OutgoingMessage:
+    envelope = Envelope(uuid4(), "/benchmark", event.occurred_at, event)
     return OutgoingMessage(topic, event.key().encode(), envelope.headers(), envelope.payload())
 
 
@@ -291,17 +299,18 @@ async def run_ours(bootstrap: str, group: str, url: str) -> None:
         opened.push_async_callback(publisher.stop)
         facts = PostgresFacts(database, Projection(), SystemClock())
 
-        async def handle(messages: Sequence[Message]) -> None:
+        async def handle(events: Sequence[PreparedEvent[PreparedFact]]) -> None:
             nonlocal begun
             if not begun:
                 begun = True
                 print(f"begun {time.time() * 1000:.0f}", flush=True)
-            await on_events(messages, facts)
+            await on_events(events, facts)
 
         await Consumer(
             bootstrap,
             group=group,
             topics=[PUPIL_TOPIC, ESTABLISHMENT_TOPIC],
+            prepare=partial(prepare_event, facts=facts),
             handle=handle,
             dead_letters=DeadLetters(publisher, group=group, clock=SystemClock()),
             batch_size=BATCH,

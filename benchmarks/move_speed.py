@@ -146,7 +146,7 @@ async def plan(world: TransferWorld, pair: Pair) -> None:
         )
         for revision, (key, pupil_id) in enumerate(zip(pair.keys, ids, strict=True), start=10)
     ]
-    await facts.take_in(said, ["cpro.pupil/0"])
+    await facts.take_in([facts.prepare(fact) for fact in said], ["cpro.pupil/0"])
 
 
 async def move_all(world: TransferWorld, pair: Pair) -> float:

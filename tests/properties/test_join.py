@@ -175,7 +175,7 @@ async def take_in(world: TransferWorld, facts: Sequence[Fact], cuts: Sequence[in
     edges = [0, *sorted({cut % (len(facts) + 1) for cut in cuts}), len(facts)]
     for start, end in itertools.pairwise(edges):
         if start < end:
-            await store.take_in(facts[start:end], ["cpro.pupil/0"])
+            await store.take_in([store.prepare(fact) for fact in facts[start:end]], ["cpro.pupil/0"])
 
 
 @settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,6 +6,7 @@ Source: https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, Validati
 
 SPEC_VERSION = "1.0"
 _AWARE_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_UUID: TypeAdapter[UUID] = TypeAdapter(UUID)
 _READ_ATTRIBUTES = frozenset({"ce_type", "ce_id", "ce_source", "ce_time", "traceparent"})
 _registry: dict[str, type["Event"]] = {}
 
@@ -53,6 +55,12 @@ class Event(BaseModel):
 def event_types() -> Mapping[str, type[Event]]:
     """Every event type declared so far, by its name."""
     return dict(_registry)
+
+
+@lru_cache(maxsize=1_000)
+def _read_time(text: str) -> datetime:
+    """The time in `ce_time`. All that one transaction publishes has the same."""
+    return _AWARE_TIME.validate_python(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +104,11 @@ class Envelope:
             attributes = {name: raw.decode() for name, raw in headers if name in _READ_ATTRIBUTES and raw is not None}
             model = _registry[attributes["ce_type"]]
             return cls(
-                id=UUID(attributes["ce_id"]),
+                id=_UUID.validate_python(attributes["ce_id"]),
                 source=attributes["ce_source"],
-                time=_AWARE_TIME.validate_python(attributes["ce_time"]),
-                event=model.model_validate_json(value or b""),
+                time=_read_time(attributes["ce_time"]),
+                # As `model_validate_json` does, which spends a fifth of its time on arguments that are not given here.
+                event=model.__pydantic_validator__.validate_json(value or b""),
                 traceparent=attributes.get("traceparent"),
             )
         except KeyError as missing:

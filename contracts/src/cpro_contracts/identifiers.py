@@ -8,6 +8,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, NamedTuple, NewType
 from uuid import UUID
 
@@ -27,8 +28,9 @@ class MalformedUaiError(ValueError):
     """This is not a UAI: seven digits, then the letter that the digits call for."""
 
 
+@lru_cache(maxsize=20_000)
 def parse_uai(text: str) -> str:
-    """The UAI in its normal form (stripped, upper case).
+    """The UAI in its normal form (stripped, upper case). The same ten thousand come again with every event.
 
     Raises:
         MalformedUaiError: the form is wrong, or the letter is not the key of the digits.

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import psycopg
 import pytest
 
 from cpro_embedded.ports import free_ports
-from cpro_platform.consuming import FailureLimit, TooManyFailuresError
-from cpro_platform.errors import RetryableError
+from cpro_platform.consuming import FailureLimit, Message, TooManyFailuresError
+from cpro_platform.errors import PoisonMessageError, RetryableError
 from cpro_platform.kafka import OutgoingMessage
 from cpro_platform.readiness import Readiness
-from cpro_test_support.consumers import Handler, commits, consuming, new_group
+from cpro_test_support.consumers import Handler, commits, consuming, new_group, number_of_event
 from cpro_test_support.messages import OwnTopic, gate, own_topic
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import eventually
@@ -66,6 +67,55 @@ async def test_batches_are_no_larger_than_asked_and_keep_the_order_of_the_partit
 
     assert handler.numbers == list(range(50))
     assert max(map(len, handler.done)) == 7
+
+
+async def test_the_next_batch_is_prepared_while_the_one_before_is_handled(topic: OwnTopic) -> None:
+    prepared: list[int] = []
+    may_end = asyncio.Event()
+
+    def prepare(message: Message) -> Message:
+        prepared.append(number_of_event(message))
+        return message
+
+    async def take_time(_: list[int]) -> None:
+        await may_end.wait()
+
+    async def two_batches() -> bool | None:
+        return True if prepared == [0, 1, 2, 3] else None
+
+    async def seen() -> object:
+        return prepared
+
+    handler = Handler(take_time)
+    await topic.receives(0, 1, 2, 3)
+    async with consuming(topic, handler, new_group(), batch_size=2, prepare=prepare):
+        await eventually(two_batches, seen)
+        handled_meanwhile = list(handler.done)
+        may_end.set()
+        await handler.handles(0, 1, 2, 3)
+
+    assert handled_meanwhile == []
+    assert handler.begun[0] == [0, 1]
+    assert handler.numbers == [0, 1, 2, 3]
+
+
+async def test_what_handle_is_given_is_what_was_prepared_of_each_message(topic: OwnTopic) -> None:
+    group = new_group()
+    handled: list[str] = []
+
+    async def handle(words: Sequence[str]) -> None:
+        if len(words) > 1:
+            raise PoisonMessageError("one at a time")  # so that the halves are of prepared messages too
+        handled.extend(words)
+
+    def in_words(message: Message) -> str:
+        return f"number {number_of_event(message)}"
+
+    await topic.receives(7, 8, 9)
+    async with consuming(topic, handle, group, prepare=in_words):
+        await commits(topic, group, 3)
+
+    assert handled == ["number 7", "number 8", "number 9"]
 
 
 async def test_a_batch_that_was_not_committed_comes_again(topic: OwnTopic) -> None:

@@ -1,5 +1,6 @@
 """What can't be handled is set aside alone and untouched, with why and where from; what it says names no person."""
 
+import asyncio
 from datetime import datetime
 
 import psycopg
@@ -7,10 +8,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from cpro_embedded.ports import free_ports
+from cpro_platform.consuming import FailureLimit, Message, TooManyFailuresError
 from cpro_platform.errors import PoisonMessageError
 from cpro_platform.kafka import Record
 from cpro_platform.readiness import Readiness
-from cpro_test_support.consumers import Handler, commits, consuming, new_group
+from cpro_test_support.consumers import Handler, commits, consuming, new_group, number_of_event
 from cpro_test_support.messages import OwnTopic, gate, number_of, own_topic
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import eventually
@@ -49,6 +51,43 @@ async def test_a_poison_message_in_a_batch_of_many_ends_alone_in_the_dead_letter
         "cpro_dlq_partition": "0",
         "cpro_dlq_offset": "37",
     }
+
+
+async def test_what_can_not_be_prepared_ends_alone_in_the_dead_letters_and_nobody_is_handled_twice(
+    topic: OwnTopic,
+) -> None:
+    group, handler = new_group(), Handler()
+
+    def choke_on_3(message: Message) -> Message:
+        if number_of_event(message) == 3:
+            raise PoisonMessageError("three can't be")
+        return message
+
+    await topic.receives(*range(6))
+    async with consuming(topic, handler, group, prepare=choke_on_3):
+        await commits(topic, group, 6)
+
+    (letter,) = await topic.dead_letters()
+    assert (letter.key, letter.value) == ((await topic.records())[3].key, (await topic.records())[3].value)
+    assert _why(letter)["cpro_dlq_detail"] == "three can't be"
+    assert handler.begun == handler.done
+    assert handler.numbers == [0, 1, 2, 4, 5]
+
+
+async def test_a_bug_in_preparing_stops_the_consumer_like_one_in_handling(topic: OwnTopic) -> None:
+    group, handler = new_group(), Handler()
+
+    def be_broken(_: Message) -> Message:
+        raise KeyError("a bug of ours")
+
+    await topic.receives(*range(50))
+    async with consuming(topic, handler, group, prepare=be_broken, failure_limit=FailureLimit(in_a_row=5)) as task:
+        await asyncio.wait({task}, timeout=20)
+
+    assert isinstance(task.exception(), TooManyFailuresError)
+    assert await topic.committed(group) == 0
+    assert len(await topic.dead_letters()) == 4
+    assert handler.begun == []
 
 
 async def test_several_poison_messages_of_one_batch_are_each_set_aside(topic: OwnTopic) -> None:

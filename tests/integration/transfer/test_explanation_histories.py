@@ -119,7 +119,7 @@ async def test_every_answer_is_true_and_has_been_since_it_says(
         if what == "moves":
             await _complete_all(world)
         else:
-            await facts.take_in([story.fact(what, uai, time)], ["cpro.pupil/0"])
+            await facts.take_in([facts.prepare(story.fact(what, uai, time))], ["cpro.pupil/0"])
             with_the_pupil |= set() if what.startswith("opts") else {uai}
         told.append((time, await answers(world, story)))
 

@@ -19,7 +19,7 @@ from cpro_contracts.identifiers import IneStatus
 from cpro_contracts.pupils import EnrolmentSource, PupilCreated, PupilDeactivated, PupilEvent, PupilReactivated
 from cpro_platform.clock import SystemClock
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
-from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.projection import PostgresFacts, Projection, prepared
 from cpro_transfer.ports.joining import Fact
 
 PUPILS, OTHER_PUPILS, ESTABLISHMENTS = ["cpro.pupil/0"], ["cpro.pupil/1"], ["cpro.establishment/0"]
@@ -68,14 +68,16 @@ class Joins:
         self.world = world
 
     async def take_in(self, *batches: Batch) -> None:
+        store = PostgresFacts(self.world.database, Projection(), SystemClock())
         for facts, partitions in batches:
-            await PostgresFacts(self.world.database, Projection(), SystemClock()).take_in(facts, partitions)
+            await store.take_in([store.prepare(fact) for fact in facts], partitions)
 
     @asynccontextmanager
     async def not_yet_committed(self, batch: Batch) -> AsyncIterator[None]:
         """A join that has done all but commit."""
         async with self.world.database.begin() as tx:
-            await Projection().apply(tx, *batch)
+            facts, partitions = batch
+            await Projection().apply(tx, [prepared(fact) for fact in facts], partitions)
             yield
 
     async def waits_or_ends(self, join: "asyncio.Task[None]") -> None:

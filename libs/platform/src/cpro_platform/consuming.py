@@ -10,9 +10,9 @@ What can go wrong, and what it then does:
 | a partition is taken away              | finish the batch and commit, or abandon it, before letting go           |
 | the process dies                       | the offsets were not committed: the batch comes again                   |
 
-While a batch is handled the next one is fetched and read, so that the database and this process work at the same time.
-It is not begun before the batch has ended, and it is dropped when partitions change hands: it comes again, to whoever
-gets them.
+While a batch is handled the next one is fetched, read and prepared, so that the database and this process work at the
+same time. It is not begun before the batch has ended, and it is dropped when partitions change hands: it comes again,
+to whoever gets them.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -69,22 +70,38 @@ class FailureLimit:
     window: int = 100
 
 
-Handle = Callable[[Sequence[Message]], Awaitable[None]]
+Prepared = TypeVar("Prepared")
+"""What `handle` is given of a message: the message itself, unless it is prepared ahead."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """What was fetched at once, read; and in which term of our partitions."""
+class _Unusable:
+    """A message that never reaches `handle`, and why."""
 
-    contents: list[tuple[Record, Message | UnreadableEventError]]
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch(Generic[Prepared]):
+    """What was fetched at once, read and prepared; where each partition goes on after it; in which term of ours."""
+
+    contents: list[tuple[Record, Prepared | _Unusable]]
+    ends: dict[TopicPartition, int]
     term: int
 
 
-class Consumer:
+def _as_it_is(message: Message) -> Any:
+    return message
+
+
+class Consumer(Generic[Prepared]):
     """Reads topics in a group and hands each batch to `handle`, which must be safe to repeat.
 
     Messages of one partition are handled in order. `handle` returns once its transaction is committed; only then are
     the offsets. It may take as long as it needs: the membership is kept meanwhile.
+
+    `prepare` makes of each message what `handle` needs of it, while the batch before is under way: it asks nothing of
+    anyone, and changes nothing. What it refuses goes to the dead letters, as what `handle` refuses does.
     """
 
     def __init__(
@@ -93,8 +110,9 @@ class Consumer:
         *,
         group: str,
         topics: Sequence[str],
-        handle: Handle,
+        handle: Callable[[Sequence[Prepared]], Awaitable[None]],
         dead_letters: DeadLetters,
+        prepare: Callable[[Message], Prepared] = _as_it_is,
         batch_size: int = 500,
         member: str | None = None,
         readiness: Readiness | None = None,
@@ -107,6 +125,7 @@ class Consumer:
         self._group = group
         self._topics = tuple(topics)
         self._handle = handle
+        self._prepare = prepare
         self._dead_letters = dead_letters
         self._batch_size = batch_size
         self._member = member
@@ -129,7 +148,7 @@ class Consumer:
             TooManyFailuresError: see `FailureLimit`.
         """
         consumer = self._new_consumer()
-        ahead: asyncio.Task[_Batch] | None = None
+        ahead: asyncio.Task[_Batch[Prepared]] | None = None
         try:
             await self._join_group(consumer)
             ahead = asyncio.create_task(self._read_next(consumer))
@@ -137,7 +156,7 @@ class Consumer:
                 batch = await ahead
                 if batch.term != self._term:
                     await self._rewind(consumer, batch)
-                    batch = _Batch([], self._term)
+                    batch = _Batch([], {}, self._term)
                 ahead = asyncio.create_task(self._read_next(consumer))
                 if batch.contents:
                     await self._process(consumer, batch, ahead)
@@ -147,18 +166,26 @@ class Consumer:
             await self._let_go()
             await consumer.stop()
 
-    async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch:
+    async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch[Prepared]:
         """Fetch the next messages and read them, a few at a time: the batch before them may be under way."""
         term = self._term
         fetched = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=self._batch_size)
+        ends = {place: records[-1].offset + 1 for place, records in fetched.items() if records}
         records = [record for partition in fetched.values() for record in partition]
-        contents: list[tuple[Record, Message | UnreadableEventError]] = []
+        contents: list[tuple[Record, Prepared | _Unusable]] = []
         for start in range(0, len(records), _READ_AT_ONCE):
-            contents += [(record, _read(record)) for record in records[start : start + _READ_AT_ONCE]]
+            contents += [(record, self._read(record)) for record in records[start : start + _READ_AT_ONCE]]
             await asyncio.sleep(0)
-        return _Batch(contents, term)
+        return _Batch(contents, ends, term)
 
-    async def _rewind(self, consumer: AIOKafkaConsumer, dropped: _Batch) -> None:
+    def _read(self, record: Record) -> Prepared | _Unusable:
+        try:
+            envelope = Envelope.read(record.headers, record.value)
+            return self._prepare(Message(record.topic, record.partition, record.offset, envelope))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the message is set aside with it in its turn
+            return _Unusable(error)
+
+    async def _rewind(self, consumer: AIOKafkaConsumer, dropped: _Batch[Prepared]) -> None:
         """Let what is dropped come again.
 
         A fetch that was waiting while partitions changed hands may have returned what is ours in the new term, and the
@@ -206,7 +233,9 @@ class Consumer:
                 self._readiness.ready(self._group)
                 return
 
-    async def _process(self, consumer: AIOKafkaConsumer, batch: _Batch, ahead: "asyncio.Task[_Batch]") -> None:
+    async def _process(
+        self, consumer: AIOKafkaConsumer, batch: _Batch[Prepared], ahead: "asyncio.Task[_Batch[Prepared]]"
+    ) -> None:
         """Run the batch as a task that a rebalance can wait for, and keep polling so that the group keeps us."""
         self._batch = asyncio.create_task(self._handle_and_commit(consumer, batch))
         try:
@@ -228,14 +257,11 @@ class Consumer:
             await consumer.getmany(timeout_ms=0)
             consumer.resume(*(assigned & consumer.assignment()))
 
-    async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: _Batch) -> None:
+    async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: _Batch[Prepared]) -> None:
         await self._handle_contents(batch)
         crash_points.reach("consumer.handled")
-        offsets: dict[TopicPartition, int] = {}
-        for record, _ in batch.contents:
-            offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
         try:
-            await consumer.commit(offsets)
+            await consumer.commit(batch.ends)
         except (CommitFailedError, IllegalGenerationError, IllegalStateError, UnknownMemberIdError):
             self._log.info(
                 "consumer.commit_superseded"
@@ -245,41 +271,38 @@ class Consumer:
                 raise
             self._log.warning("consumer.commit_postponed", error=type(error).__name__)
 
-    async def _handle_contents(self, batch: _Batch) -> None:
+    async def _handle_contents(self, batch: _Batch[Prepared]) -> None:
         """Handle the batch in order, so that a run of failures is one of messages that follow each other."""
-        by_place = {(record.topic, record.partition, record.offset): record for record, _ in batch.contents}
-        readable: list[Message] = []
+        usable: list[tuple[Record, Prepared]] = []
         for record, content in batch.contents:
-            if isinstance(content, Message):
-                readable.append(content)
+            if isinstance(content, _Unusable):
+                await self._handle_or_split(usable)
+                usable = []
+                await self._set_aside(record, content.cause)
             else:
-                await self._handle_or_split(readable, by_place)
-                readable = []
-                await self._set_aside(record, content)
-        await self._handle_or_split(readable, by_place)
+                usable.append((record, content))
+        await self._handle_or_split(usable)
 
-    async def _handle_or_split(self, messages: list[Message], records: dict[tuple[str, int, int], Record]) -> None:
-        if not messages:
+    async def _handle_or_split(self, contents: list[tuple[Record, Prepared]]) -> None:
+        if not contents:
             return
         try:
-            await self._handle_when_possible(messages)
+            await self._handle_when_possible([content for _, content in contents])
         except Exception as error:  # noqa: BLE001 - whatever it is, the culprit is found and set aside with it
-            if len(messages) > 1:
-                middle = len(messages) // 2
-                await self._handle_or_split(messages[:middle], records)
-                await self._handle_or_split(messages[middle:], records)
+            if len(contents) > 1:
+                middle = len(contents) // 2
+                await self._handle_or_split(contents[:middle])
+                await self._handle_or_split(contents[middle:])
                 return
-            only = messages[0]
-            self._log.exception("message.failed", type=only.envelope.event.type, detail=describe(error))
-            await self._set_aside(records[only.topic, only.partition, only.offset], error)
+            await self._set_aside(contents[0][0], error)
         else:
-            self._outcomes.extend([True] * min(len(messages), self._limit.window))
+            self._outcomes.extend([True] * min(len(contents), self._limit.window))
             self._failures_in_a_row = 0
 
-    async def _handle_when_possible(self, messages: list[Message]) -> None:
+    async def _handle_when_possible(self, contents: list[Prepared]) -> None:
         for delay in backoff(longest_seconds=10):
             try:
-                await self._handle(messages)
+                await self._handle(contents)
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -290,6 +313,8 @@ class Consumer:
                 return
 
     async def _set_aside(self, record: Record, cause: Exception) -> None:
+        if not isinstance(cause, UnreadableEventError):
+            self._log.error("message.failed", type=_type_of(record), detail=describe(cause), exc_info=cause)
         self._outcomes.append(False)
         self._failures_in_a_row += 1
         self._stop_if_hopeless()
@@ -333,12 +358,8 @@ class Consumer:
             await end({batch})
 
 
-def _read(record: Record) -> Message | UnreadableEventError:
-    try:
-        envelope = Envelope.read(record.headers, record.value)
-    except UnreadableEventError as error:
-        return error
-    return Message(record.topic, record.partition, record.offset, envelope)
+def _type_of(record: Record) -> str:
+    return next((value.decode(errors="replace") for name, value in record.headers if name == "ce_type"), "")
 
 
 async def finish_connecting(consumer: AIOKafkaConsumer) -> None:

@@ -16,7 +16,7 @@ from cpro_contracts import topics
 from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
-from cpro_platform.consuming import Consumer
+from cpro_platform.consuming import Consumer, Message
 from cpro_platform.database import Database, create_database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, ensure_topics
@@ -143,7 +143,7 @@ class Service:
             self.background.start("news", self._news_consumer().run)
             self.background.start("notifier", partial(self._notify_on, self.notifier()))
 
-    def _news_consumer(self) -> Consumer:
+    def _news_consumer(self) -> Consumer[Message]:
         group = self.config.notifications.group
         return Consumer(
             self.config.kafka.bootstrap_servers,

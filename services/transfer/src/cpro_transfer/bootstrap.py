@@ -46,7 +46,7 @@ from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
-from cpro_transfer.adapters.projection import PostgresFacts, Projection
+from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
 from cpro_transfer.adapters.queries import TransferQueries
 from cpro_transfer.adapters.statistics import TransferStatistics
 from cpro_transfer.adapters.support_desk import PostgresSupportDesk
@@ -60,7 +60,7 @@ from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import Ages
 from cpro_transfer.handlers.authorising import Authoriser
 from cpro_transfer.handlers.dead_letters import LetterDesk
-from cpro_transfer.handlers.joining import on_events
+from cpro_transfer.handlers.joining import PreparedEvent, on_events, prepare_event
 from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
 from cpro_transfer.handlers.replaying import Replayer
@@ -264,12 +264,13 @@ class Service:
         if Work.SWEEP in self._work:
             self.background.start("sweep", self._sweep_on)
 
-    def _join(self) -> Consumer:
+    def _join(self) -> Consumer[PreparedEvent[PreparedFact]]:
         facts = PostgresFacts(self._database, self._projection, self.clock)
         return Consumer(
             self.config.kafka.bootstrap_servers,
             group=self.config.join_group,
             topics=[topics.PUPIL, topics.ESTABLISHMENT],
+            prepare=partial(prepare_event, facts=facts),
             handle=partial(on_events, facts=facts),
             dead_letters=DeadLetters(self._publisher, group=self.config.join_group, clock=self.clock),
             batch_size=self.config.join_batch_messages,

@@ -46,7 +46,7 @@ class Config(BaseSettings):
     """How long a due transfer whose notification was lost waits at most."""
     join_group: str = "cpro-transfer-join"
     """The consumer group of the join. Another name reads every topic again from its beginning."""
-    join_batch_messages: int = Field(default=2_000, gt=0)
+    join_batch_messages: int = Field(default=8_000, gt=0)
     consumer_session_seconds: float = Field(default=30, gt=0)
     on_their_way_seconds: float = Field(default=60, ge=0)
     """How long after its publication an event is not missed: the join may not have taken it in yet."""

@@ -21,6 +21,13 @@ def new_group() -> str:
     return f"test-{uuid4().hex[:12]}"
 
 
+def number_of_event(message: Message) -> int:
+    """The number that the message's event carries."""
+    event = message.envelope.event
+    assert isinstance(event, Numbered)
+    return event.number
+
+
 class Handler:
     """Remembers the numbers of each batch that it has handled; `meanwhile` may fail or take its time before."""
 
@@ -32,7 +39,7 @@ class Handler:
 
     async def __call__(self, messages: Sequence[Message]) -> None:
         """Handle a batch."""
-        numbers = [event.number for message in messages if isinstance(event := message.envelope.event, Numbered)]
+        numbers = [number_of_event(message) for message in messages]
         self.begun.append(numbers)
         try:
             if self._meanwhile:
@@ -69,7 +76,12 @@ class Handler:
 
 @asynccontextmanager
 async def consuming(
-    topic: OwnTopic, handle: Handler, group: str, *, dead_letters_by: str | None = None, **options: Any
+    topic: OwnTopic,
+    handle: Callable[[Sequence[Any]], Awaitable[None]],
+    group: str,
+    *,
+    dead_letters_by: str | None = None,
+    **options: Any,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A consumer at work; cancelled at the end. Yields its task."""
     publisher = EventPublisher(dead_letters_by or topic.bootstrap, client_id="tests", request_timeout_seconds=3)

@@ -44,7 +44,7 @@ async def hears(world: TransferWorld, *, lost: Collection[UUID] = ()) -> None:
         for row in await school.fetch(_LOG):
             if row[0] not in lost:
                 envelope = Envelope.read(_headers(row), row[4].encode())
-                heard.append(Fact(envelope.event, envelope.time))  # type: ignore[arg-type]
+                heard.append(facts.prepare(Fact(envelope.event, envelope.time)))  # type: ignore[arg-type]
         if heard:
             await facts.take_in(heard, ["cpro.pupil/0"])
 

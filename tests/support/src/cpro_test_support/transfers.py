@@ -31,7 +31,7 @@ from cpro_test_support.siecle_samples import rnie_ine
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.bootstrap import Service, Work, prepare
 from cpro_transfer.config import Config
-from cpro_transfer.handlers.joining import on_events
+from cpro_transfer.handlers.joining import on_events, prepare_event
 
 DEADLINE_SECONDS = 30.0
 _numbers = count(1)
@@ -122,7 +122,7 @@ class TransferWorld:
                 for number, row in enumerate(rows)
             ]
             if messages:
-                await on_events(messages, facts)
+                await on_events([prepare_event(message, facts) for message in messages], facts)
 
     def verified_receipts(self, *uais: str, against: bool = True) -> AsyncIterator[Verified]:
         """The receipts of these schools, or of all, as `cpro-tenants verify-receipts` reads them."""

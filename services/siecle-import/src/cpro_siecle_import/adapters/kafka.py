@@ -27,7 +27,7 @@ def import_worker(
     clock: Clock,
     rules: ImportRules,
     readiness: Readiness,
-) -> Consumer:
+) -> Consumer[Message]:
     """A consumer that carries out imports, one at a time. More processes share the partitions.
 
     A school's requests have one key, so one partition: they come in order. An import may take longer than any poll

@@ -17,6 +17,9 @@ never deleted, so under the others nothing was called for before, and nothing is
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple, Self
 
 from psycopg.rows import dict_row
 
@@ -35,35 +38,79 @@ _ESTABLISHMENTS = "establishments"
 """The place that whoever changes what is known of establishments locks, beside his partitions."""
 
 
+class EnrolmentRow(NamedTuple):
+    """What `enrolment` is to say: each value in PostgreSQL's own words, as within an array, for `join_sql.ENROL`.
+
+    Nothing but the match key can hold a character that means something there: the rest are codes, numbers and times
+    that the contract has passed. The event is not kept beside it: a batch read ahead is as small as it can be.
+    """
+
+    match_key: str
+    uai: str
+    pupil_id: str
+    active: str
+    withdrawn: str
+    source: str
+    ine_status: str
+    revision: str
+    import_id: str
+    occurred_at: str
+    event_time: str
+
+    @classmethod
+    def of(cls, event: PupilEvent, time: datetime) -> Self:
+        """What this event says, which was committed at `time` where it happened."""
+        withdrawn = isinstance(event, PupilWithdrawn)
+        active = not withdrawn and not isinstance(event, PupilDeactivated)
+        return cls(
+            _quoted(event.match_key), event.uai, event.pupil_id.hex, "t" if active else "f", "t" if withdrawn else "f",
+            event.source, event.ine_status, str(event.revision), event.import_id.hex if event.import_id else "NULL",
+            event.occurred_at.isoformat(), _in_words(time),
+        )  # fmt: skip
+
+
+PreparedFact = EnrolmentRow | Fact
+"""Of a pupil the row; of an establishment, which are few, the fact as it came."""
+
+
+def prepared(fact: Fact) -> PreparedFact:
+    """What `Projection.apply` needs of a fact."""
+    return EnrolmentRow.of(fact.event, fact.time) if isinstance(fact.event, PupilEvent) else fact
+
+
 class Projection:
     """Writes what events say and derives transfers, inside the caller's transaction."""
 
     def __init__(self, *, settling_seconds: float = 0) -> None:
         self._settling_seconds = settling_seconds
 
-    async def apply(self, tx: Connection, facts: Sequence[Fact], partitions: Iterable[str]) -> list[TransferEvent]:
+    async def apply(
+        self, tx: Connection, facts: Sequence[PreparedFact], partitions: Iterable[str]
+    ) -> list[TransferEvent]:
         """Take in a batch, and plan or cancel what follows. Returns the events to publish.
 
         Safe to repeat and to reorder: a revision that is not higher than the known one changes nothing.
         """
-        pupils = [fact for fact in facts if isinstance(fact.event, PupilEvent)]
-        places = {*partitions} | ({_ESTABLISHMENTS} if len(pupils) < len(facts) else set())
+        rows = [fact for fact in facts if isinstance(fact, EnrolmentRow)]
+        of_establishments = [fact for fact in facts if isinstance(fact, Fact)]
+        places = {*partitions} | ({_ESTABLISHMENTS} if of_establishments else set())
         # A pipeline spares the waits between statements; each still sees what was committed before it began.
         async with tx.pipeline():
             await tx.execute(join_sql.LOCK_PLACES, (sorted(places),))
-            touched = await self._enrol(tx, pupils) if pupils else set()
-        if touched and len(pupils) < len(facts):
+            touched = await self._enrol(tx, rows) if rows else set()
+        if touched and of_establishments:
             # Before the first of them is changed: new ones are made in one order by all.
-            await tx.execute(join_sql.KNOW_ESTABLISHMENTS, (sorted(touched),))
-        touched |= await self._note_establishments(tx, facts)
+            await tx.execute(join_sql.KNOW_ESTABLISHMENTS, (_array(map(_quoted, touched)),))
+        touched |= await self._note_establishments(tx, of_establishments)
         return await self.derive(tx, sorted(touched))
 
     async def derive(self, tx: Connection, match_keys: Sequence[str]) -> list[TransferEvent]:
         """Plan, hold or cancel transfers so that they agree with the facts under these match keys."""
         if not match_keys:
             return []
-        keys = (list(match_keys),)
-        arguments = {"match_keys": list(match_keys), "settling_seconds": self._settling_seconds}
+        in_one_text = _array(map(_quoted, match_keys))
+        keys = (in_one_text,)
+        arguments = {"match_keys": in_one_text, "settling_seconds": self._settling_seconds}
         async with tx.pipeline():
             await tx.execute(join_sql.KNOW_ESTABLISHMENTS, keys)
             await tx.execute(join_sql.LOCK_ESTABLISHMENTS, keys)
@@ -81,15 +128,16 @@ class Projection:
                 await cursor.execute("SELECT pg_notify(%s, '')", (DUE_CHANNEL,))
         return [event_of(row) for row in changed]
 
-    async def _enrol(self, tx: Connection, facts: Sequence[Fact]) -> set[str]:
+    async def _enrol(self, tx: Connection, rows: Sequence[EnrolmentRow]) -> set[str]:
         """Note what is newer than what is known; the changed match keys that more than one establishment knows."""
-        newest: dict[tuple[str, str], Fact] = {}
-        for fact in facts:
-            place = (fact.event.match_key, fact.event.uai)  # type: ignore[union-attr]
-            if place not in newest or fact.event.revision > newest[place].event.revision:
-                newest[place] = fact
-        rows = await (await tx.execute(join_sql.ENROL, _columns(newest.values()))).fetchall()
-        return {str(row[0]) for row in rows}
+        newest: dict[tuple[str, ...], EnrolmentRow] = {}
+        for row in rows:
+            place = row[:2]
+            known = newest.setdefault(place, row)
+            if known is not row and int(row.revision) > int(known.revision):
+                newest[place] = row
+        columns = [_array(column) for column in zip(*newest.values(), strict=True)]
+        return {str(found[0]) for found in await (await tx.execute(join_sql.ENROL, columns)).fetchall()}
 
     async def _note_establishments(self, tx: Connection, facts: Sequence[Fact]) -> set[str]:
         changed: set[str] = set()
@@ -105,26 +153,13 @@ class Projection:
         return {str(row[0]) for row in await (await tx.execute(join_sql.MATCH_KEYS_OF, (sorted(changed),))).fetchall()}
 
 
-def _columns(facts: Iterable[Fact]) -> list[str]:
-    """The enrolments that these facts tell of, column by column, as arrays in PostgreSQL's own words.
-
-    Written here, for the driver takes 2 µs for each value of a list. Nothing but the match key can hold a character
-    that means something in an array: the rest are codes, numbers and times that the contract has passed.
-    """
-    columns = zip(*map(_enrolment_row, facts), strict=True)
-    return ["{" + ",".join(column) + "}" for column in columns]
+def _array(elements: Iterable[str]) -> str:
+    """An array in PostgreSQL's own words. Written here, for the driver takes 2 µs for each value of a list."""
+    return "{" + ",".join(elements) + "}"
 
 
-def _enrolment_row(fact: Fact) -> tuple[str, ...]:
-    event = fact.event
-    assert isinstance(event, PupilEvent)
-    withdrawn = isinstance(event, PupilWithdrawn)
-    active = not withdrawn and not isinstance(event, PupilDeactivated)
-    return (
-        _quoted(event.match_key), event.uai, event.pupil_id.hex, "t" if active else "f", "t" if withdrawn else "f",
-        event.source, event.ine_status, str(event.revision), event.import_id.hex if event.import_id else "NULL",
-        event.occurred_at.isoformat(), fact.time.isoformat(),
-    )  # fmt: skip
+_in_words = lru_cache(maxsize=1_000)(datetime.isoformat)
+"""Of the times at which transactions committed: all that an import publishes has the same."""
 
 
 def _quoted(text: str) -> str:
@@ -157,7 +192,11 @@ class PostgresFacts:
         self._projection = projection
         self._clock = clock
 
-    async def take_in(self, facts: Sequence[Fact], partitions: Iterable[str]) -> None:
+    def prepare(self, fact: Fact) -> PreparedFact:
+        """The fact with the row that it becomes."""
+        return prepared(fact)
+
+    async def take_in(self, facts: Sequence[PreparedFact], partitions: Iterable[str]) -> None:
         """Note the facts and what follows from them: transfers planned, held or cancelled, with their events.
 
         One transaction. Safe to repeat, in any order, after any time.

@@ -1,28 +1,36 @@
 """When events come: take in the facts, and plan what they call for."""
 
 from collections.abc import Sequence
+from typing import Generic, NamedTuple
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import PupilEvent
 from cpro_platform.consuming import Message
 from cpro_platform.errors import PoisonMessageError
-from cpro_transfer.ports.joining import Fact, Facts
+from cpro_transfer.ports.joining import Fact, Facts, PreparedFact
 
 _TAKEN_IN = (PupilEvent, EstablishmentUpdated, TransferOptInChanged)
 
 
-async def on_events(messages: Sequence[Message], facts: Facts) -> None:
-    """Take in one batch. Safe to repeat: the revisions decide, not the order or the number of deliveries.
+class PreparedEvent(NamedTuple, Generic[PreparedFact]):
+    """The fact that an event tells of, and the Kafka partition where it was read."""
+
+    fact: PreparedFact
+    partition: str
+
+
+def prepare_event(message: Message, facts: Facts[PreparedFact]) -> PreparedEvent[PreparedFact]:
+    """What `on_events` needs of a message, made while the batch before is under way.
 
     Raises:
         PoisonMessageError: an event of a kind that has no place on these topics.
     """
-    partitions = {f"{message.topic}/{message.partition}" for message in messages}
-    await facts.take_in([_fact(message) for message in messages], partitions)
-
-
-def _fact(message: Message) -> Fact:
     event = message.envelope.event
     if not isinstance(event, _TAKEN_IN):
         raise PoisonMessageError(f"{event.type} has no place on {message.topic}")
-    return Fact(event, message.envelope.time)
+    return PreparedEvent(facts.prepare(Fact(event, message.envelope.time)), f"{message.topic}/{message.partition}")
+
+
+async def on_events(events: Sequence[PreparedEvent[PreparedFact]], facts: Facts[PreparedFact]) -> None:
+    """Take in one batch. Safe to repeat: the revisions decide, not the order or the number of deliveries."""
+    await facts.take_in([event.fact for event in events], {event.partition for event in events})

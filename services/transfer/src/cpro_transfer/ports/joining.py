@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import PupilEvent
@@ -17,8 +17,14 @@ class Fact:
     time: datetime
 
 
-class Facts(Protocol):
+PreparedFact = TypeVar("PreparedFact")
+
+
+class Facts(Protocol[PreparedFact]):
     """What the join knows."""
 
-    async def take_in(self, facts: Sequence[Fact], partitions: Iterable[str]) -> None:
+    def prepare(self, fact: Fact) -> PreparedFact:
+        """What `take_in` needs of a fact. Done ahead: it asks nothing of the database."""
+
+    async def take_in(self, facts: Sequence[PreparedFact], partitions: Iterable[str]) -> None:
         """Note the facts of one batch, read from these Kafka partitions, and what follows from them."""
