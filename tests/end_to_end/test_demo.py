@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 DEADLINE_SECONDS = 240
-PUPILS, SINGLE_MOVES = 20, 2
-# One pupil in five on each of three ways, and those who move one at a time.
-EXPECTED = 3 * (PUPILS // 5) + SINGLE_MOVES
+PUPILS, SINGLE_MOVES = 12, 1
+# One pupil in five on each of three ways, those who move one at a time, and the one who was authorised and stands.
+EXPECTED = 3 * (PUPILS // 5) + SINGLE_MOVES + 1
 
 pytestmark = pytest.mark.timeout(DEADLINE_SECONDS + 30)
 
@@ -35,14 +35,19 @@ def test_the_demo_moves_what_it_must_says_what_waits_and_ends_with_one_line(tmp_
         assert code in played.stdout
     assert "Fichier d'un autre établissement" in played.stdout
     assert "one pupil at a time" in played.stdout
+    # Who was authorised, refused, carried out and taken back, as the administrator and support read it.
+    for said in ("transfer_is_automatic", "authorisation_revoked", "authorisation.replayed", "transfer.undo_asked"):
+        assert said in played.stdout
+    assert "Dry run: nothing was written." in played.stdout
+    assert "undone by support" in played.stdout
     assert list((tmp_path / "demo" / "pids").iterdir()) == []
 
 
 def test_records_that_are_not_as_they_were_written_fail_the_demo(tmp_path: Path) -> None:
-    played = play(tmp_path, "--tamper", "changed", "--tamper", "lost", "--tamper", "moved")
+    played = play(tmp_path, "--tamper", "changed", "--tamper", "lost", "--tamper", "moved", "--tamper", "lost-at-cfa")
 
     assert played.returncode == 1
     last = played.stdout.splitlines()[-1]
     assert last.startswith("demo: FAILED ")
-    for why in ("1 records changed", "1 records lost", "1 records of another person than expected"):
+    for why in ("1 records changed", "2 records lost", "1 records of another person than expected"):
         assert why in last

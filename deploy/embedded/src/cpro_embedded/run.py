@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cpro_embedded.demo.narrator import Narrator
+from cpro_embedded.demo.outside_siecle import OutsideSiecle
 from cpro_embedded.demo.schools import CAEN, CLUSTERS, PERPIGNAN, School
 from cpro_embedded.demo.story import FEWEST_PUPILS, Story
 from cpro_embedded.demo.world import TOKEN_SECONDS, World, opened_world
@@ -74,6 +75,7 @@ async def _serve(
         await story.departures_first()
         await story.arrivals_first()
         await story.opt_in_missing()
+        await OutsideSiecle(story).authorised()
         tokens = _tokens(stack, world)
         with _session_file(session, stack, world, tokens):
             _invite(narrator, world, tokens, session)
@@ -88,7 +90,7 @@ def _tokens(stack: EmbeddedStack, world: World) -> dict[str, str]:
     return {
         _administrator(PERPIGNAN): world.administrators[PERPIGNAN.uai].token,
         _administrator(CAEN): world.administrators[CAEN.uai].token,
-        "support": stack.tokens.token("support-1", ["support"], ttl_seconds=TOKEN_SECONDS),
+        "support": world.support.token,
         "operations": stack.tokens.token("operations-1", ["operations"], ttl_seconds=TOKEN_SECONDS),
     }
 
@@ -137,6 +139,9 @@ def _invite(narrator: Narrator, world: World, tokens: dict[str, str], session: P
     narrator.line(
         f"curl '{url}/v1/establishments/{CAEN.uai}/transfers?direction=incoming' -H \"Authorization: Bearer $TOKEN\""
     )
+    narrator.chapter("Try it as support: what was authorised waits for somebody to carry it out")
+    narrator.line(f"export CPRO_SUPPORT_URL={url} CPRO_SUPPORT_TOKEN='{tokens['support']}'")
+    narrator.line("cpro-support authorisations")
     narrator.chapter(f"The same for programs is in {session}. Ctrl-C ends it.")
 
 

@@ -15,7 +15,8 @@ from cpro_embedded.demo import report
 from cpro_embedded.demo.checks import Findings, check
 from cpro_embedded.demo.errors import DemoFailedError
 from cpro_embedded.demo.narrator import Narrator
-from cpro_embedded.demo.schools import CLUSTERS, PARIS
+from cpro_embedded.demo.outside_siecle import OutsideSiecle
+from cpro_embedded.demo.schools import CFA, CLUSTERS, PARIS
 from cpro_embedded.demo.story import FEWEST_PUPILS, Story, Way
 from cpro_embedded.demo.world import World, opened_world
 from cpro_embedded.errors import EmbeddedError
@@ -36,11 +37,14 @@ class Tampering(StrEnum):
     CHANGED = "changed"
     LOST = "lost"
     MOVED = "moved"
+    LOST_AT_CFA = "lost-at-cfa"
 
 
+_LOSE_ONE = "DELETE FROM assessment WHERE id = (SELECT min(id::text)::uuid FROM assessment)"
 _TAMPERING = {
     Tampering.CHANGED: "UPDATE report SET title = title || ' !' WHERE id = (SELECT min(id::text)::uuid FROM report)",
-    Tampering.LOST: "DELETE FROM assessment WHERE id = (SELECT min(id::text)::uuid FROM assessment)",
+    Tampering.LOST: _LOSE_ONE,
+    Tampering.LOST_AT_CFA: _LOSE_ONE,
     Tampering.MOVED: """
         UPDATE assessment SET pupil_id = (SELECT max(id::text)::uuid FROM pupil WHERE active)
         WHERE id = (SELECT min(a.id::text)::uuid FROM assessment a
@@ -100,6 +104,11 @@ async def _story(
         await story.opt_in_given()
         await story.wrong_file()
         await story.one_pupil_at_a_time()
+        outside = OutsideSiecle(story)
+        await outside.authorised()
+        await outside.carried_out()
+        await outside.taken_back()
+        await outside.audited()
         for how in tamper:
             await _tamper(world, how)
         narrator.chapter("Checks")
@@ -114,7 +123,8 @@ async def _story(
 
 
 async def _tamper(world: World, how: Tampering) -> None:
-    async with await psycopg.AsyncConnection.connect(world.conninfo(PARIS)) as tx:
+    school = CFA if how is Tampering.LOST_AT_CFA else PARIS
+    async with await psycopg.AsyncConnection.connect(world.conninfo(school)) as tx:
         await tx.execute(_TAMPERING[how])
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 
-from cpro_embedded.demo.errors import DemoFailedError
+from cpro_embedded.demo.errors import DemoFailedError, RefusedError
 from cpro_embedded.demo.waiting import until
 
 _AT_REST = {"awaiting_confirmation", "completed", "failed", "cancelled"}
@@ -33,9 +33,9 @@ class Administrator:
         """Put the logo or the stamp."""
         await self._call("PUT", f"/images/{kind}", content=content, headers={"Content-Type": "image/png"})
 
-    async def chooses_transfers(self, *, enabled: bool) -> None:
+    async def chooses_transfers(self, *, enabled: bool, roster_source: str = "siecle") -> None:
         """Switch the transfer of pupils' records on or off."""
-        await self._call("PUT", "/transfer-settings", json={"enabled": enabled, "roster_source": "siecle"})
+        await self._call("PUT", "/transfer-settings", json={"enabled": enabled, "roster_source": roster_source})
 
     async def imports(self, zipped: bytes) -> Json:
         """Upload a SIECLE file and wait until its import is at rest; returns the import."""
@@ -61,13 +61,37 @@ class Administrator:
 
     async def outgoing(self, status: str | None = None) -> list[Json]:
         """The transfers out of this school."""
-        wanted = {"direction": "outgoing", "limit": _ITEMS_A_PAGE} | ({"status": status} if status else {})
-        return [transfer async for transfer in self._pages("/transfers", wanted)]
+        return await self._transfers("outgoing", status)
+
+    async def incoming(self, status: str | None = None) -> list[Json]:
+        """The transfers to this school."""
+        return await self._transfers("incoming", status)
+
+    async def authorises(self, pupil_id: UUID, terms: Json) -> Json:
+        """Record that a pupil's records may go to a school, as `terms` say; returns the authorisation.
+
+        Raises:
+            RefusedError: by the rules of authorisations.
+        """
+        given: Json = (await self._call("PUT", f"/transfer-authorisations/{pupil_id}", json=terms)).json()
+        return given
+
+    async def revokes(self, pupil_id: UUID) -> None:
+        """Take back what was authorised for a pupil."""
+        await self._call("DELETE", f"/transfer-authorisations/{pupil_id}")
+
+    async def audit(self) -> list[Json]:
+        """What was done about this school's transfers, the newest first."""
+        return [line async for line in self._pages("/audit", {"limit": _ITEMS_A_PAGE})]
 
     async def transfer(self, transfer_id: str) -> Json:
         """One transfer with both receipts."""
         found: Json = (await self._call("GET", f"/transfers/{transfer_id}")).json()
         return found
+
+    async def _transfers(self, direction: str, status: str | None) -> list[Json]:
+        wanted = {"direction": direction, "limit": _ITEMS_A_PAGE} | ({"status": status} if status else {})
+        return [transfer async for transfer in self._pages("/transfers", wanted)]
 
     async def _at_rest(self, import_id: str) -> Json:
         async def look() -> Json:
@@ -105,4 +129,6 @@ class Administrator:
         )
         if answer.is_success or (unknown_is_fine and answer.status_code == httpx.codes.NOT_FOUND):
             return answer
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise RefusedError(answer.json())
         raise DemoFailedError(f"{method} {answer.url.path} answered {answer.status_code}: {answer.text[:300]}")

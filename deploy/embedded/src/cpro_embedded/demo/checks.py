@@ -11,7 +11,7 @@ from psycopg import sql
 
 from cpro_embedded.demo.administrator import Administrator, Json
 from cpro_embedded.demo.schools import SCHOOLS
-from cpro_embedded.demo.story import Story, Way
+from cpro_embedded.demo.story import Story
 from cpro_embedded.demo.waiting import until
 from cpro_embedded.demo.world import Pupil, World
 from cpro_test_support.records import TABLES, Verdict, verify
@@ -20,6 +20,7 @@ _IN_FLIGHT = {"planned", "holding", "copying", "landed"}
 _REQUESTS_AT_ONCE = 4
 
 Record = tuple[str, UUID]
+Return = tuple[str | None, str | None]
 Person = tuple[str, str, date, str | None]
 
 
@@ -38,15 +39,17 @@ class Findings:
 async def check(story: Story) -> Findings:
     """Compare everything with what the story must have come to, once nothing is under way any more."""
     world = story.world
-    completed = await _at_rest(world)
+    ended = await _at_rest(world)
     verdict = await verify(world.seeded, {school.uai: world.conninfo(school) for school in SCHOOLS}, world.store)
     explanations = [
         await world.administrators[wait.pupil.origin.uai].explanation(wait.pupil.ids[wait.pupil.origin.uai])
         for wait in story.waits
     ]
     expected = sum(len(way.pupils) for way in story.ways)
+    standing, undone = _counted(ended)
     counted = {
-        f"{len(completed)} transfers are completed instead of {expected}": int(len(completed) != expected),
+        "transfers too many or too few": abs(len(standing) - expected),
+        "transfers undone that should not be, or not undone that should": len(undone ^ _undone(story)),
         "records lost": len(verdict.lost),
         "records doubled": len(verdict.doubled),
         "records changed": len(verdict.changed),
@@ -55,26 +58,42 @@ async def check(story: Story) -> Findings:
         "records at another school than expected": len(_misplaced(world, verdict)),
         "records of another person than expected": len(await _misattributed(world)),
         "files that no record names": len(await _unnamed_files(world)),
-        "transfers without two receipts that say the same": await _without_receipts(world, story.ways),
+        "transfers without two receipts that say the same": await _without_receipts(story),
         "pupils whose records wait for another reason than expected": sum(
             explained["code"] != wait.code for wait, explained in zip(story.waits, explanations, strict=True)
         ),
     }
     problems = [f"{number} {what}" for what, number in counted.items() if number]
-    return Findings(len(completed), expected, verdict, explanations, problems)
+    return Findings(len(standing), expected, verdict, explanations, problems)
 
 
 async def _at_rest(world: World) -> list[Json]:
-    """Wait until no transfer is under way; returns the completed ones of all schools."""
+    """Wait until no transfer is under way; returns those of all schools."""
 
     async def look() -> list[Json]:
         found = await asyncio.gather(*(administrator.outgoing() for administrator in world.administrators.values()))
         return [transfer for transfers in found for transfer in transfers]
 
-    transfers = await until(
+    return await until(
         "no transfer is under way", look, lambda found: not any(one["state"] in _IN_FLIGHT for one in found)
     )
-    return [transfer for transfer in transfers if transfer["state"] == "completed"]
+
+
+def _counted(transfers: Sequence[Json]) -> tuple[set[str], set[Return]]:
+    """The completed transfers that stand, and those that were undone, each with the transfer back.
+
+    What went and came back is where it was: neither way counts as moved.
+    """
+    completed = [one for one in transfers if one["state"] == "completed"]
+    backs = {one["undoes"]: one["id"] for one in completed if one["undoes"]}
+    undone = {(one["id"], backs.pop(one["id"], None)) for one in transfers if one["state"] == "undone"}
+    # A way back of something that is not undone is in no pair.
+    undone |= {(None, back) for back in backs.values()}
+    return {one["id"] for one in completed if not one["undoes"]}, undone
+
+
+def _undone(story: Story) -> set[Return]:
+    return {(one.transfer_id, one.undo_id) for one in story.undone}
 
 
 def _misplaced(world: World, verdict: Verdict) -> list[Record]:
@@ -126,20 +145,17 @@ async def _unnamed_files(world: World) -> set[str]:
     return {stored.key for stored in await world.store.list("tenants/")} - named
 
 
-async def _without_receipts(world: World, ways: Sequence[Way]) -> int:
+async def _without_receipts(story: Story) -> int:
+    administrators = story.world.administrators
     turns = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
     async def agree(administrator: Administrator, transfer_id: str) -> bool:
         async with turns:
             return _receipts_agree((await administrator.transfer(transfer_id))["receipts"])
 
-    answers = await asyncio.gather(
-        *(
-            agree(world.administrators[way.destination.uai], transfer["id"])
-            for way in ways
-            for transfer in way.transfers
-        )
-    )
+    asked = [(way.destination.uai, transfer["id"]) for way in story.ways for transfer in way.transfers]
+    asked += [(one.pupil.origin.uai, either) for one in story.undone for either in (one.transfer_id, one.undo_id)]
+    answers = await asyncio.gather(*(agree(administrators[uai], transfer_id) for uai, transfer_id in asked))
     return answers.count(False)
 
 

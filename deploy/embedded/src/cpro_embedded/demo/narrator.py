@@ -40,6 +40,12 @@ class Narrator:
         """What the system tells a user, in their language."""
         self._console.print(Padding(Text(f"« {text} »", style="italic"), (0, 0, 0, 12), expand=False))
 
+    def ran(self, command: str, output: str) -> None:
+        """A command of a terminal, and what it printed."""
+        self._console.print(Text(f"\n            $ {command}", style="bold"), soft_wrap=True)
+        for line in output.splitlines():
+            self._console.print(Text(f"            {line}"), soft_wrap=True)
+
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
         """Something that takes a moment; said when it is done."""

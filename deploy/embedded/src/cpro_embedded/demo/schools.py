@@ -16,6 +16,8 @@ class School:
     postcode: str
     academy: str
     head: str
+    roster_source: str = "siecle"
+    """`manual` where pupils are entered by hand."""
 
     def sheet(self) -> dict[str, str]:
         """What the administrator types into the sheet."""
@@ -56,4 +58,17 @@ CAEN = School(
     "0140070A", "north", "Caen", "Lycée professionnel de l'Orne", "Caen", "14000", "Normandie", "Mme Escoffier"
 )
 
-SCHOOLS = (PARIS, BELLEVUE, PERPIGNAN, BOBIGNY, CAEN)
+CFA = School(
+    "0142321X",
+    "south",
+    "CFA in Caen",
+    "CFA de l'Odon",
+    "Caen",
+    "14000",
+    "Normandie",
+    "M. Ferrand",
+    roster_source="manual",
+)
+
+ON_SIECLE = (PARIS, BELLEVUE, PERPIGNAN, BOBIGNY, CAEN)
+SCHOOLS = (*ON_SIECLE, CFA)

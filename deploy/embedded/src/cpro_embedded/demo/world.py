@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 
+from cpro_contracts.identifiers import match_key_of_pupil
 from cpro_embedded.demo.administrator import Administrator, Json
 from cpro_embedded.demo.errors import DemoFailedError
 from cpro_embedded.demo.narrator import Narrator
 from cpro_embedded.demo.roster import Roster
-from cpro_embedded.demo.schools import SCHOOLS, School
+from cpro_embedded.demo.schools import ON_SIECLE, SCHOOLS, School
+from cpro_embedded.demo.support_desk import SupportDesk
 from cpro_embedded.services import RECORDS_BUCKET, Installation, ServiceProcesses, create_tenants, prepare
 from cpro_embedded.stack import EmbeddedStack
 from cpro_platform.clock import Clock, SystemClock
@@ -54,6 +56,7 @@ class World:
     store: ObjectStore
     administrators: Mapping[str, Administrator]
     rosters: Mapping[str, Roster]
+    support: SupportDesk
     narrator: Narrator
     clock: Clock
     pupils: list[Pupil] = field(default_factory=list)
@@ -82,6 +85,18 @@ class World:
         """This school's next file names the pupil too."""
         line = self.rosters[school.uai].admits(pupil.sheet, previous_uai=pupil.origin.uai)
         self._by_line[school.uai, line.siecle_id] = pupil
+
+    async def enters(self, school: School, pupil: Pupil) -> None:
+        """The core application of a school outside SIECLE writes a sheet that somebody has typed in, without an INE."""
+        pupil.ids[school.uai] = pupil_id = uuid4()
+        sheet = pupil.sheet
+        async with await psycopg.AsyncConnection.connect(self.conninfo(school)) as tx:
+            await tx.execute(
+                "INSERT INTO pupil (id, ine_status, family_name, first_name, birth_date, source, match_key)"
+                " VALUES (%s, 'absent', %s, %s, %s, 'manual', %s)",
+                (pupil_id, sheet.family_name, sheet.first_name, sheet.birth_date,
+                 match_key_of_pupil(school.uai, pupil_id)),
+            )  # fmt: skip
 
     async def imports(self, school: School, *, school_year: int | None = None) -> Json:
         """The school exports its file and uploads it. An import that waits for nothing but a yes gets one.
@@ -149,7 +164,8 @@ async def opened_world(
             services=services,
             store=store,
             administrators={school.uai: _administrator(school, stack, client) for school in SCHOOLS},
-            rosters={school.uai: Roster(school.uai, _last_june(clock)) for school in SCHOOLS},
+            rosters={school.uai: Roster(school.uai, _last_june(clock)) for school in ON_SIECLE},
+            support=SupportDesk(services.url, _support_token(stack), narrator),
             narrator=narrator,
             clock=clock,
         )
@@ -164,6 +180,10 @@ def _administrator(school: School, stack: EmbeddedStack, client: httpx.AsyncClie
     subject = f"administration-{school.uai}"
     token = stack.tokens.token(subject, ["administrator"], school.uai, ttl_seconds=TOKEN_SECONDS)
     return Administrator(school.uai, token, client)
+
+
+def _support_token(stack: EmbeddedStack) -> str:
+    return stack.tokens.token("support-1", ["support"], ttl_seconds=TOKEN_SECONDS)
 
 
 def _last_june(clock: Clock) -> datetime:
