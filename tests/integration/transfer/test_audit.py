@@ -41,8 +41,9 @@ async def test_both_schools_read_who_allowed_and_who_carried_out_a_transfer_and_
         authorisation = await desk.authorised(origin, leaver, cfa.uai)
         for _ in range(2):  # the second changes nothing, and so is no act
             await desk.replay(authorisation, pupil_id=str(arrived))
-        await world.ends("completed")
+        (moved,) = await world.ends("completed")
         sent, received = await trail(desk, origin), await trail(desk, cfa)
+        seen = (await desk.support("GET", f"audit?transfer_id={moved['id']}")).json()["items"]
 
     head, support = "head-of-" + origin.uai, "support-1"
     assert [(one["action"], one["actor"], one["ticket"]) for one in sent] == [
@@ -57,6 +58,7 @@ async def test_both_schools_read_who_allowed_and_who_carried_out_a_transfer_and_
     assert {one["pupil_id"] for one in sent} == {str(leaver)}
     assert [one["pupil_id"] for one in received] == [None, None, None, str(arrived), str(arrived)]
     assert {one["subject_id"] for one in sent[2:]} == {authorisation}
+    assert [one["action"] for one in reversed(seen)] == [one["action"] for one in sent[2:]]
 
 
 async def test_what_was_chosen_and_could_not_be_carried_out_is_written_down_with_its_reason(

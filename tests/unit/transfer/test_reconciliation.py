@@ -68,6 +68,13 @@ def test_each_way_in_which_a_pupil_can_differ_has_its_name(heard: KnownEnrolment
     assert names(found) == {kind}
 
 
+def test_whom_a_school_has_entered_by_hand_nobody_misses() -> None:
+    by_hand = replace(PUPIL, source="manual", ine_status="absent")
+
+    assert names(compare(known(), truth(by_hand))) == set()
+    assert names(compare(known(replace(HEARD, source="manual", revision=4)), truth(by_hand))) == {"pupil_behind"}
+
+
 def test_what_is_on_its_way_is_no_difference() -> None:
     found = compare(known(replace(HEARD, revision=4)), truth(PUPIL, going={("ine:1:a", 5)}))
 

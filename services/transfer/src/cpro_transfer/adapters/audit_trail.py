@@ -29,8 +29,14 @@ SELECT * FROM (
     ({_COLUMNS} WHERE destination_uai = %(uai)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s)
 ) AS own ORDER BY position DESC LIMIT %(limit)s
 """
+# What was done to the transfer, and to the authorisation that it was carried out under.
 _OF_TRANSFER = f"""
-{_COLUMNS} WHERE transfer_id = %(transfer_id)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s
+SELECT * FROM (
+    ({_COLUMNS} WHERE transfer_id = %(transfer_id)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s)
+    UNION
+    ({_COLUMNS} WHERE subject_id = (SELECT id FROM transfer_authorisation WHERE transfer_id = %(transfer_id)s LIMIT 1)
+        AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s)
+) AS own ORDER BY position DESC LIMIT %(limit)s
 """
 _OF_ALL = f"{_COLUMNS} WHERE position < %(before)s ORDER BY position DESC LIMIT %(limit)s"
 _NEWEST = 2**63 - 1

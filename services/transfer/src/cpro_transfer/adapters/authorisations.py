@@ -213,7 +213,6 @@ def _entry(order: Order, action: Action, authorisation: Authorisation, **facts: 
     return AuditEntry(
         order,
         action,
-        transfer_id=authorisation.transfer_id,
         subject_id=authorisation.id,
         origin_uai=authorisation.origin_uai,
         origin_pupil_id=authorisation.origin_pupil_id,

@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from cpro_contracts.identifiers import AUTHORISATION_KEY_PREFIX
+from cpro_contracts.pupils import EnrolmentSource
 
 _Item = TypeVar("_Item")
 
@@ -189,7 +190,9 @@ def _compare_pupil(pupil: PupilTruth, known: KnownState, truth: Truth, found: Di
     enrolment = known.enrolments.get(pupil.match_key)
     on_its_way = (pupil.match_key, pupil.revision) in truth.on_their_way
     if enrolment is None or enrolment.revision == 0:
-        _tell(pupil, found.unknown, found, on_its_way)
+        # Whom a school has entered by hand no event tells of: their records move by an authorisation only.
+        if pupil.source != EnrolmentSource.MANUAL:
+            _tell(pupil, found.unknown, found, on_its_way)
     elif enrolment.revision < pupil.revision:
         _tell(pupil, found.behind, found, on_its_way)
     elif enrolment.revision > pupil.revision or not _says_the_same(enrolment, pupil):

@@ -151,6 +151,7 @@ def _content(answer: httpx.Response) -> Any:
         problem = answer.json()
     except ValueError:
         problem = {}
-    text = " ".join(str(problem[name]) for name in ("title", "detail", "error_description") if problem.get(name))
+    said = (str(problem[name]).rstrip(".") for name in ("title", "detail", "error_description") if problem.get(name))
+    text = ". ".join(said)
     code = str(problem.get("code", answer.status_code))
     raise ProblemError(answer.status_code, code, text or answer.reason_phrase, problem)

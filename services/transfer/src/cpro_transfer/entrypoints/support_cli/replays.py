@@ -9,7 +9,7 @@ from cpro_transfer.entrypoints.support_cli.authorisation_words import SPOKEN, pl
 from cpro_transfer.entrypoints.support_cli.authorisations import AsJson, AuthorisationId
 from cpro_transfer.entrypoints.support_cli.client import Client
 from cpro_transfer.entrypoints.support_cli.output import Output
-from cpro_transfer.entrypoints.support_cli.session import DONE, LEFT, run, wrong
+from cpro_transfer.entrypoints.support_cli.session import DONE, LEFT, confirmed, run, wrong
 
 
 def authorisation(
@@ -49,7 +49,7 @@ def _confirmed(shown: dict[str, Any]) -> bool:
     question = SPOKEN.confirm.format(
         number=sum(shown["records"].values()), origin=place(shown["origin"]), destination=place(shown["destination"])
     )
-    return typer.confirm(question, err=True)
+    return confirmed(question)
 
 
 def _said_of(shown: dict[str, Any], *, execute: bool) -> str:

@@ -14,6 +14,7 @@ DONE, LEFT, WRONG_USE, NOT_ALL_SEEN = 0, 1, 2, 3
 """The exit codes of the tool."""
 _CONFLICT = 409
 _PAGE_ROWS = 200
+_YES = frozenset({"o", "oui", "y", "yes"})
 
 Command = Callable[[Client], Awaitable[int]]
 """What asks and shows; returns the exit code."""
@@ -66,6 +67,11 @@ def leave(output: Output, text: str, code: int) -> NoReturn:
     """
     output.remark(text, loud=True)
     raise typer.Exit(code)
+
+
+def confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes, in either language."""
+    return typer.prompt(f"{question} {SPOKEN.yes_or_no}", default="", show_default=False, err=True).lower() in _YES
 
 
 async def rows(client: Client, path: str, limit: int, **parameters: str | None) -> list[Any]:

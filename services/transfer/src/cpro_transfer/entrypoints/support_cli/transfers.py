@@ -7,7 +7,7 @@ import typer
 
 from cpro_transfer.entrypoints.support_cli.client import Client, ProblemError
 from cpro_transfer.entrypoints.support_cli.output import Output
-from cpro_transfer.entrypoints.support_cli.session import DONE, LEFT, rows, run
+from cpro_transfer.entrypoints.support_cli.session import DONE, LEFT, confirmed, rows, run
 from cpro_transfer.entrypoints.support_cli.transfer_words import WORDS
 from cpro_transfer.entrypoints.support_cli.words import SPOKEN
 
@@ -103,7 +103,7 @@ def _act(act: str, transfer_id: UUID, ticket: str, output: Output, *, execute: b
             _show(output, before, would)
             output.remark(WORDS.how_to_execute)
             return DONE
-        if not yes and not typer.confirm(WORDS.confirm.format(would=would), err=True):
+        if not yes and not confirmed(WORDS.confirm.format(would=would)):
             output.remark(WORDS.not_confirmed)
             return LEFT
         after = await client.post(path, {"ticket": ticket})

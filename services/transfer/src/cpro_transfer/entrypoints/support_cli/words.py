@@ -22,6 +22,7 @@ class Words:
     help_concurrency: str
     help_rate: str
     help_settle: str
+    yes_or_no: str
     no_url: str
     no_credentials: str
     not_a_uai: str
@@ -53,6 +54,7 @@ _FRENCH = Words(
     help_concurrency="Établissements traités en même temps.",
     help_rate="Établissements par seconde, au plus.",
     help_settle="Secondes pendant lesquelles attendre que tout soit pris en compte ; 0 : ne pas attendre.",
+    yes_or_no="[o/N]",
     no_url="CPRO_SUPPORT_URL n'est pas renseigné : l'adresse de l'API des transferts.",
     no_credentials="Ni CPRO_SUPPORT_TOKEN, ni CPRO_SUPPORT_ISSUER, _CLIENT_ID et _CLIENT_SECRET ne sont renseignés.",
     not_a_uai="{uai} : ce n'est pas un UAI (sept chiffres et la lettre qu'ils appellent).",
@@ -96,6 +98,7 @@ _ENGLISH = Words(
     help_concurrency="Establishments at a time.",
     help_rate="Establishments a second, at most.",
     help_settle="Seconds to wait for everything to be taken in; 0: do not wait.",
+    yes_or_no="[y/N]",
     no_url="CPRO_SUPPORT_URL is not set: the address of the transfers' API.",
     no_credentials="Neither CPRO_SUPPORT_TOKEN nor CPRO_SUPPORT_ISSUER, _CLIENT_ID and _CLIENT_SECRET are set.",
     not_a_uai="{uai}: not a UAI (seven digits and the letter they call for).",

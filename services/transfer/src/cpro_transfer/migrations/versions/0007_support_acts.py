@@ -39,6 +39,7 @@ COMMENT ON COLUMN audit_entry.subject_id IS 'What else it was done to: an author
 CREATE INDEX audit_entry_origin ON audit_entry (origin_uai, position DESC) WHERE origin_uai IS NOT NULL;
 CREATE INDEX audit_entry_destination ON audit_entry (destination_uai, position DESC) WHERE destination_uai IS NOT NULL;
 CREATE INDEX audit_entry_transfer ON audit_entry (transfer_id, position DESC) WHERE transfer_id IS NOT NULL;
+CREATE INDEX audit_entry_subject ON audit_entry (subject_id, position DESC) WHERE subject_id IS NOT NULL;
 """
 
 # By statement, so that also one that would hit no row is refused; always, so that no session setting goes round it.
