@@ -53,7 +53,7 @@ async def test_replaying_all_that_was_ever_published_changes_no_row_anywhere_wit
         await world.all_told()
         after = await all_rows(world)
 
-    assert after == before
+    assert {place: set(after[place]) ^ set(rows) for place, rows in before.items() if after[place] != rows} == {}
     newest = {(topic, key): event_id for event_id, topic, key in log if topic == topics.ESTABLISHMENT}
     said = {event_id for event_id, topic, _ in log if topic == topics.PUPIL} | set(newest.values())
     for replay in (first, second):

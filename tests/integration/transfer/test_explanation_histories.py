@@ -103,6 +103,7 @@ async def answers(world: TransferWorld, story: Story) -> dict[str, Explanation]:
 
 
 @settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([], [("arrives", 0), ("leaves", 1), ("withdrawn", 1)])
 @example(doors_open, [("leaves", 0), ("opts_out", 0)])
 @example(doors_open, [("leaves", 0), ("arrives", 1), ("moves", 0), ("opts_out", 1)])
 @example(doors_open, [("leaves", 0), ("arrives", 1), ("arrives", 2), ("leaves", 1), ("leaves", 2)])

@@ -187,7 +187,11 @@ def _of_facts(
     if by_hand_here and isinstance(decision, Waiting) and decision.reason is Reason.NOT_ARRIVED:
         return Reason.NOT_FROM_SIECLE, here.since  # the pupil is here, and only a file makes that an arrival
     reason = Reason.IN_PROGRESS if isinstance(decision, Move) else decision.reason
-    return reason, max(time for time in _deciding(reason, origin, enrolments, doors) if time is not None)
+    times = _deciding(reason, origin, enrolments, doors)
+    if origin is here and here.enrolment.active:
+        # Until another school took back what it had said, its records were what was asked about.
+        times += [known.since for known in enrolments if known.enrolment.withdrawn]
+    return reason, max(time for time in times if time is not None)
 
 
 def _deciding(
