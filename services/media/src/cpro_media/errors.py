@@ -26,6 +26,12 @@ REFUSALS: Mapping[Refusal, ProblemCode] = {
     Refusal.TOO_DEMANDING: ProblemCode(
         Refusal.TOO_DEMANDING, 422, "L'image est trop complexe à traiter", "The image takes too much to process"
     ),
+    Refusal.VARIANT_NOT_ACCEPTED: ProblemCode(
+        Refusal.VARIANT_NOT_ACCEPTED,
+        422,
+        "Cette variante du format n'est pas acceptée",
+        "This variant of the format is not accepted",
+    ),
 }
 
 _ADVICE: Mapping[Refusal, tuple[str, str]] = {
@@ -50,6 +56,10 @@ _ADVICE: Mapping[Refusal, tuple[str, str]] = {
     Refusal.TOO_DEMANDING: (
         "Réduisez ses dimensions ou enregistrez-la de nouveau depuis un logiciel d'image.",
         "Make it smaller or save it again from an image editor.",
+    ),
+    Refusal.VARIANT_NOT_ACCEPTED: (
+        "Enregistrez-la en couleurs RVB de 8 bits (sRVB) : PNG, JPEG ordinaire ou progressif, ou WebP.",
+        "Save it in RGB colours of 8 bits (sRGB): PNG, ordinary or progressive JPEG, or WebP.",
     ),
 }
 
