@@ -35,6 +35,7 @@ class Config(BaseSettings):
     oidc: OidcSettings
     decoder: DecoderSettings = DecoderSettings()
     sweep_interval_seconds: float = Field(default=60.0, gt=0)
+    orphan_sweep_interval_seconds: float = Field(default=86_400.0, gt=0)
     http: HttpSettings = HttpSettings()
     operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -7,6 +7,9 @@ from cpro_media.domain.images import MAX_PIXELS, ImageKind, Refusal
 from cpro_platform.errors import RefusedError
 
 IMAGE_MISSING = ProblemCode("image_missing", 404, "Aucune image enregistrée", "No image stored")
+RANGE_NOT_SATISFIABLE = ProblemCode(
+    "range_not_satisfiable", 416, "Partie de l'image inexistante", "No such part of the image"
+)
 
 REFUSALS: Mapping[Refusal, ProblemCode] = {
     Refusal.EMPTY: ProblemCode(Refusal.EMPTY, 422, "Le fichier est vide", "The file is empty"),

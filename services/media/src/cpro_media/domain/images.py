@@ -94,3 +94,7 @@ class StoredImage:
     def keys(self) -> tuple[str, str]:
         """The objects that it is made of."""
         return self.image.key, self.thumbnail.key
+
+    def picture(self, *, thumbnail: bool) -> StoredPicture:
+        """The image itself, or its thumbnail."""
+        return self.thumbnail if thumbnail else self.image

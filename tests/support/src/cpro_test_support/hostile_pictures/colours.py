@@ -80,7 +80,7 @@ def _cmyk_with(profile: bytes) -> bytes:
 
 _DEPTHS: list[Row] = [
     *[
-        (f"png of 16 bits, colour type {colour}", ACCEPTED, lambda colour=colour, bits=bits: _sixteen(colour, bits))  # type: ignore[misc]
+        (f"png of 16 bits, colour type {colour}", ACCEPTED, lambda colour=colour, bits=bits: _sixteen(colour, bits))
         for colour, bits in ((0, 16), (2, 48), (4, 32), (6, 64))
     ],
     ("grey png of 16 bits with a transparent grey", ACCEPTED, lambda: _sixteen(0, 16, png_chunk(b"tRNS", b"\x55\x55"))),
@@ -174,7 +174,7 @@ def _framed(at: int, put: bytes, jpeg: bytes = b"") -> bytes:
 
 _FRAMES: list[Row] = [
     *[
-        (f"jpeg of another process, {code:02x}", VARIANT, lambda code=code: _framed(1, bytes((code,))))  # type: ignore[misc]
+        (f"jpeg of another process, {code:02x}", VARIANT, lambda code=code: _framed(1, bytes((code,))))
         for code in (0xC3, 0xC5, 0xC7, 0xC9, 0xCB, 0xCF, 0xDE)
     ],
     ("jpeg of 12 bits", VARIANT, lambda: _framed(4, b"\x0c")),
