@@ -9,10 +9,10 @@ import httpx
 import psycopg
 import pytest
 
-from cpro_media import handlers
 from cpro_media.bootstrap import Service
 from cpro_media.config import Config
-from cpro_media.handlers import LONGEST_UPLOAD
+from cpro_media.handlers import sweeping
+from cpro_media.handlers.storing import LONGEST_UPLOAD
 from cpro_platform.clock import SettableClock, SystemClock
 from cpro_platform.object_store import ObjectStore
 from cpro_test_support.pictures import a_logo, decoded, encoded
@@ -21,7 +21,7 @@ OLD, NEW = a_logo(colour="navy"), a_logo(colour="green")
 
 STORE_FROM_STANDARD_INPUT = """
 import asyncio, sys
-from cpro_media import handlers
+from cpro_media.handlers import storing
 from cpro_media.bootstrap import Service
 from cpro_media.config import Config
 from cpro_media.domain.images import ImageKind
@@ -30,10 +30,10 @@ async def main(what, uai):
     async with Service(Config(), background=False) as service:
         ports = {"images": service.images, "objects": service.objects, "clock": service.clock}
         if what == "delete":
-            await handlers.delete_image(uai, ImageKind.LOGO, **ports)
+            await storing.delete_image(uai, ImageKind.LOGO, **ports)
         else:
             data = sys.stdin.buffer.read()
-            await handlers.store_image(uai, ImageKind.LOGO, data, by="x", decoder=service.decoder, **ports)
+            await storing.store_image(uai, ImageKind.LOGO, data, by="x", decoder=service.decoder, **ports)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -73,7 +73,7 @@ async def test_after_a_kill_the_image_is_whole_and_the_sweep_leaves_only_its_obj
 
     await killed_at(point, what, environment, school)
     clock = SettableClock(SystemClock().now() + LONGEST_UPLOAD + timedelta(seconds=1))
-    await handlers.sweep(images=service.images, objects=service.objects, clock=clock)
+    await sweeping.sweep(images=service.images, objects=service.objects, clock=clock)
 
     answer = await client.get("/images/logo")
     if left is None:

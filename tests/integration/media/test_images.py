@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from PIL import Image
 
-from cpro_media import handlers
 from cpro_media.bootstrap import Service
 from cpro_media.config import Config
 from cpro_media.domain.images import MAX_BYTES, ImageKind
-from cpro_media.handlers import LONGEST_UPLOAD, UploadTooSlowError
+from cpro_media.handlers import storing, sweeping
+from cpro_media.handlers.storing import LONGEST_UPLOAD, UploadTooSlowError
 from cpro_platform.clock import SettableClock, SystemClock
 from cpro_platform.object_store import ObjectStore, StoreUnavailableError
 from cpro_test_support.pictures import a_logo, a_stamp, an_animation, decoded, encoded
@@ -258,7 +258,7 @@ async def test_of_two_uploads_that_commit_at_once_one_stays_and_the_other_leaves
                 await both_put.wait()
 
     uploads = (
-        handlers.store_image(
+        storing.store_image(
             school, ImageKind.LOGO, data, by="admin-1", decoder=service.decoder, images=service.images,
             objects=Meeting(service), clock=service.clock,  # type: ignore[arg-type]
         )
@@ -276,16 +276,16 @@ async def test_an_upload_that_fails_halfway_is_swept_once_it_can_no_longer_commi
 ) -> None:
     clock = SettableClock(SystemClock().now())
     with pytest.raises(StoreUnavailableError):
-        await handlers.store_image(
+        await storing.store_image(
             school, ImageKind.LOGO, LOGO, by="admin-1", decoder=service.decoder, images=service.images,
             objects=StoreThatGoesAway(service, "put thumbnail"), clock=clock,  # type: ignore[arg-type]
         )  # fmt: skip
     assert (await client.get("/images/logo")).status_code == 404
     assert len(await keys_in(bucket)) == 1
 
-    early = await handlers.sweep(images=service.images, objects=service.objects, clock=clock)
+    early = await sweeping.sweep(images=service.images, objects=service.objects, clock=clock)
     clock.advance(LONGEST_UPLOAD + timedelta(seconds=1))
-    late = await handlers.sweep(images=service.images, objects=service.objects, clock=clock)
+    late = await sweeping.sweep(images=service.images, objects=service.objects, clock=clock)
 
     assert (early, late) == (0, 2)
     assert await keys_in(bucket) == []
@@ -301,11 +301,11 @@ async def test_an_upload_that_the_sweep_took_for_dead_changes_nothing(
         async def put(self, key: str, data: bytes, *, content_type: str) -> None:
             await super().put(key, data, content_type=content_type)
             clock.advance(LONGEST_UPLOAD)
-            await handlers.sweep(images=service.images, objects=service.objects, clock=clock)
+            await sweeping.sweep(images=service.images, objects=service.objects, clock=clock)
 
     await client.put("/images/logo", content=LOGO)
     with pytest.raises(UploadTooSlowError):
-        await handlers.store_image(
+        await storing.store_image(
             school, ImageKind.LOGO, OTHER_LOGO, by="admin-1", decoder=service.decoder, images=service.images,
             objects=SweptMeanwhile(service), clock=clock,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -318,12 +318,12 @@ async def test_a_deletion_stands_when_the_store_is_away_and_the_sweep_finishes_i
 ) -> None:
     await client.put("/images/logo", content=LOGO)
 
-    await handlers.delete_image(
+    await storing.delete_image(
         school, ImageKind.LOGO, images=service.images, clock=service.clock,
         objects=StoreThatGoesAway(service, "remove"),  # type: ignore[arg-type]
     )  # fmt: skip
 
     assert (await client.get("/images/logo")).status_code == 404
     assert len(await keys_in(bucket)) == 2
-    assert await handlers.sweep(images=service.images, objects=service.objects, clock=service.clock) == 2
+    assert await sweeping.sweep(images=service.images, objects=service.objects, clock=service.clock) == 2
     assert await keys_in(bucket) == []

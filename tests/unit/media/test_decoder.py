@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 from cpro_media.adapters.decoder import SubprocessDecoder
 from cpro_media.config import DecoderSettings
 from cpro_media.domain.images import STORED_SIDE_PIXELS, Refusal, RefusedImageError
-from cpro_test_support.pictures import a_logo, a_png_that_claims, a_stamp, decoded, encoded
+from cpro_test_support.hostile_pictures.hostile_picture import a_png, header, rows_of
+from cpro_test_support.pictures import a_logo, a_png_that_claims, a_stamp, decoded, encoded, png_chunk
 
 ORIENTATION, DESCRIPTION = 0x0112, 0x010E
 
@@ -164,3 +165,45 @@ async def test_a_cancelled_request_leaves_no_decoder_behind(monkeypatch: pytest.
     monkeypatch.undo()
     async with asyncio.timeout(10):
         assert await decoder.decode(encoded(a_logo(), "PNG"))
+
+
+def a_profile_with_red_and_green_exchanged() -> bytes:
+    """sRGB, but for which number is which colour: who follows it can't be mistaken for who does not."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"swap").replace(b"gXYZ", b"rXYZ").replace(b"swap", b"gXYZ")
+
+
+@pytest.mark.parametrize(
+    ("form", "image"),
+    [
+        ("PNG", Image.new("RGB", (30, 30), (230, 20, 20))),
+        ("PNG", Image.new("RGBA", (30, 30), (230, 20, 20, 128))),
+        ("PNG", Image.new("RGB", (30, 30), (230, 20, 20)).quantize(4)),
+        ("PNG", Image.new("RGB", (4_100, 30), (230, 20, 20))),
+        ("JPEG", Image.new("RGB", (30, 30), (230, 20, 20))),
+        ("WEBP", Image.new("RGBA", (30, 30), (230, 20, 20, 128))),
+    ],
+    ids=["png", "transparent png", "palette", "large png", "jpeg", "transparent webp"],
+)
+async def test_an_embedded_profile_is_followed(decoder: SubprocessDecoder, form: str, image: Image.Image) -> None:
+    profile = a_profile_with_red_and_green_exchanged()
+
+    rendition = await decoder.decode(encoded(image, form, icc_profile=profile))
+
+    stored = decoded(rendition.image.data)
+    red, green, blue, *alpha = stored.getpixel((9, 9))  # type: ignore[misc]
+    assert (red < 60, green > 200, blue < 60) == (True, True, True)
+    assert alpha == ([128] if image.mode == "RGBA" else [])
+
+
+async def test_the_transparent_colour_of_a_picture_of_sixteen_bits_is_transparent(decoder: SubprocessDecoder) -> None:
+    for colour, bits, transparent in ((0, 16, b"\x55\x55"), (2, 48, b"\x55" * 6)):
+        data = a_png(
+            png_chunk(b"tRNS", transparent),
+            head=header(16, 16, depth=16, colour=colour),
+            rows=rows_of(16, 16, bits=bits),
+        )
+
+        stored = decoded((await decoder.decode(data)).image.data)
+
+        assert stored.getpixel((9, 9))[3] == 0  # type: ignore[index]

@@ -2,17 +2,19 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict
 
-from cpro_media import handlers
 from cpro_media.adapters.decoder import SubprocessDecoder
 from cpro_media.adapters.objects import BucketObjects
 from cpro_media.adapters.postgres import PostgresImages
 from cpro_media.config import Config
+from cpro_media.handlers import sweeping
+from cpro_media.handlers.sweeping import Swept
 from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
@@ -71,13 +73,24 @@ class Service:
     ) -> None:
         await self._opened.aclose()
 
+    async def sweep_all(self, *, dry_run: bool = False) -> Swept:
+        """Remove what no image refers to, once, or say what would be removed."""
+        return await sweeping.sweep_all(images=self.images, objects=self.objects, clock=self.clock, dry_run=dry_run)
+
     async def _sweep(self) -> None:
-        """At the start and then at each interval, until cancelled."""
+        """At the start and then at each interval, until cancelled; the whole store at the start and then daily."""
+        whole_store_at = self.clock.now()
         while True:
             try:
-                removed = await handlers.sweep(images=self.images, objects=self.objects, clock=self.clock)
-                if removed:
-                    _log.info("image.swept", objects=removed)
+                if self.clock.now() >= whole_store_at:
+                    swept = await self.sweep_all()
+                    whole_store_at = self.clock.now() + timedelta(seconds=self.config.orphan_sweep_interval_seconds)
+                else:
+                    swept = Swept(due=await sweeping.sweep(images=self.images, objects=self.objects, clock=self.clock))
+                if swept.due or swept.orphans:
+                    _log.info("image.swept", objects=swept.due, orphans=swept.orphans)
+                if swept.missing:
+                    _log.error("image.object_missing", objects=swept.missing)
             except Exception as error:
                 if not is_transient(error):
                     raise

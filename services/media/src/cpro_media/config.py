@@ -20,8 +20,9 @@ class DecoderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_processes: int = Field(default=2, gt=0)
-    memory_bytes: int = Field(default=384 * 1024 * 1024, gt=0)
-    timeout_seconds: int = Field(default=5, gt=0)
+    memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
+    processor_seconds: int = Field(default=2, gt=0)
+    timeout_seconds: int = Field(default=10, gt=0)
 
 
 class Config(BaseSettings):
@@ -34,6 +35,7 @@ class Config(BaseSettings):
     oidc: OidcSettings
     decoder: DecoderSettings = DecoderSettings()
     sweep_interval_seconds: float = Field(default=60.0, gt=0)
+    orphan_sweep_interval_seconds: float = Field(default=86_400.0, gt=0)
     http: HttpSettings = HttpSettings()
     operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -7,6 +7,9 @@ from cpro_media.domain.images import MAX_PIXELS, ImageKind, Refusal
 from cpro_platform.errors import RefusedError
 
 IMAGE_MISSING = ProblemCode("image_missing", 404, "Aucune image enregistrée", "No image stored")
+RANGE_NOT_SATISFIABLE = ProblemCode(
+    "range_not_satisfiable", 416, "Partie de l'image inexistante", "No such part of the image"
+)
 
 REFUSALS: Mapping[Refusal, ProblemCode] = {
     Refusal.EMPTY: ProblemCode(Refusal.EMPTY, 422, "Le fichier est vide", "The file is empty"),
@@ -25,6 +28,12 @@ REFUSALS: Mapping[Refusal, ProblemCode] = {
     ),
     Refusal.TOO_DEMANDING: ProblemCode(
         Refusal.TOO_DEMANDING, 422, "L'image est trop complexe à traiter", "The image takes too much to process"
+    ),
+    Refusal.VARIANT_NOT_ACCEPTED: ProblemCode(
+        Refusal.VARIANT_NOT_ACCEPTED,
+        422,
+        "Cette variante du format n'est pas acceptée",
+        "This variant of the format is not accepted",
     ),
 }
 
@@ -50,6 +59,10 @@ _ADVICE: Mapping[Refusal, tuple[str, str]] = {
     Refusal.TOO_DEMANDING: (
         "Réduisez ses dimensions ou enregistrez-la de nouveau depuis un logiciel d'image.",
         "Make it smaller or save it again from an image editor.",
+    ),
+    Refusal.VARIANT_NOT_ACCEPTED: (
+        "Enregistrez-la en couleurs RVB de 8 bits (sRVB) : PNG, JPEG ordinaire ou progressif, ou WebP.",
+        "Save it in RGB colours of 8 bits (sRGB): PNG, ordinary or progressive JPEG, or WebP.",
     ),
 }
 

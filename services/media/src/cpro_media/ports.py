@@ -1,6 +1,6 @@
 """What the use cases need from the outside, by role."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +36,12 @@ class Objects(Protocol):
             ObjectGoneError: there is none.
         """
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object under this key."""
+
+    def pages(self) -> AsyncIterator[Sequence[str]]:
+        """The keys of all objects, a page at a time."""
+
     async def remove_many(self, keys: Sequence[str]) -> None:
         """Remove objects; removing what is not there changes nothing."""
 
@@ -70,3 +76,15 @@ class Images(Protocol):
 
     async def find(self, uai: str, kind: ImageKind) -> StoredImage | None:
         """The image as it is now."""
+
+    async def count_due_removals(self, at: datetime) -> int:
+        """How many notes are due."""
+
+    async def unknown_among(self, keys: Sequence[str]) -> Sequence[str]:
+        """Those of the keys that neither an image nor a note refers to, all at one instant."""
+
+    def pages_of_keys(self) -> AsyncIterator[Sequence[str]]:
+        """The keys that images refer to, a page at a time."""
+
+    async def refers_to(self, key: str) -> bool:
+        """Whether an image refers to this key now."""

@@ -42,13 +42,18 @@ def an_animation(form: str) -> bytes:
     return encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100)
 
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length and its right checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
 def a_png_that_claims(width: int, height: int) -> bytes:
     """A few bytes that announce a picture of this size: a decompression bomb's head."""
     header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(name, body) for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\x00" * 64)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(
+        png_chunk(name, body)
+        for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\x00" * 64)), (b"IEND", b""))
     )
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cpro_media.config import DecoderSettings
@@ -23,27 +23,21 @@ class SubprocessDecoder:
 
     async def decode(self, data: bytes) -> Rendition:
         async with self._places:
-            answer = await self._run(data)
-        header, _, pictures = answer.partition(b"\n")
-        described = json.loads(header)
-        if refusal := described.get("refused"):
-            raise RefusedImageError(Refusal(refusal))
-        split = int(described["image"]["length"])
-        return Rendition(
-            _picture(described["image"], pictures[:split]), _picture(described["thumbnail"], pictures[split:])
-        )
+            exit_code, answer = await self._run(data)
+        if exit_code != 0:
+            _log.warning("image.decoder_died", exit_code=exit_code, bytes=len(data))
+        return answer_of(exit_code, answer)
 
-    async def _run(self, data: bytes) -> bytes:
-        settings = self._settings
+    async def _run(self, data: bytes) -> tuple[int | None, bytes]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", _MODULE, str(settings.memory_bytes), str(settings.timeout_seconds),
+            *command_of(self._settings),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env={},  # it needs nothing of ours, least of all our secrets
-        )  # fmt: skip
+        )
         try:
-            async with asyncio.timeout(settings.timeout_seconds):
+            async with asyncio.timeout(self._settings.timeout_seconds):
                 answer, _ = await process.communicate(data)
         except TimeoutError:
             answer = b""
@@ -51,11 +45,29 @@ class SubprocessDecoder:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if process.returncode != 0 or not answer:
-            # Killed by its limits, or by a fault in a decoder: either way this picture is not for us.
-            _log.warning("image.decoder_died", exit_code=process.returncode, bytes=len(data))
-            raise RefusedImageError(Refusal.TOO_DEMANDING)
-        return answer
+        return process.returncode, answer
+
+
+def command_of(settings: DecoderSettings) -> Sequence[str]:
+    """The command that decodes one image under these limits."""
+    return sys.executable, "-I", "-m", _MODULE, str(settings.memory_bytes), str(settings.processor_seconds)
+
+
+def answer_of(exit_code: int | None, answer: bytes) -> Rendition:
+    """What the process made of its image.
+
+    Raises:
+        RefusedImageError: it refused the image, or died on it: killed by its limits or by a fault in a decoder. Either
+            way this picture is not for us.
+    """
+    header, _, pictures = answer.partition(b"\n")
+    if exit_code != 0 or not header:
+        raise RefusedImageError(Refusal.TOO_DEMANDING)
+    described = json.loads(header)
+    if refusal := described.get("refused"):
+        raise RefusedImageError(Refusal(refusal))
+    split = int(described["image"]["length"])
+    return Rendition(_picture(described["image"], pictures[:split]), _picture(described["thumbnail"], pictures[split:]))
 
 
 def _picture(described: Mapping[str, Any], data: bytes) -> Picture:

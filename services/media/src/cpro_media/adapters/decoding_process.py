@@ -1,33 +1,41 @@
 """The process that decodes one untrusted image: bytes on standard input, a line of JSON and two pictures on the output.
 
-Run as `python -I -m cpro_media.adapters.decoding_process <memory bytes> <seconds>`. It sets its own limits before it
-reads a byte, opens no file, and answers with a refusal or with the rendition; anything else that it does is a death
-that the parent sees.
+Run as `python -I -m cpro_media.adapters.decoding_process <memory bytes> <processor seconds>`. It sets its own limits
+before it reads a byte, opens no file, and answers with a refusal or with the rendition; anything else that it does is a
+death that the parent sees.
 """
 
 import json
 import resource
 import sys
+from collections.abc import Mapping
 from io import BytesIO
 from math import ceil
 from typing import Any
 
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from cpro_media.domain import formats
-from cpro_media.domain.formats import Format
+from cpro_media.adapters.colours import ToSrgb
+from cpro_media.domain import formats, jpeg
 from cpro_media.domain.images import (
-    MAX_PIXELS,
+    MAX_BYTES,
     STORED_SIDE_PIXELS,
     THUMBNAIL_SIDE_PIXELS,
     Picture,
     Refusal,
     RefusedImageError,
 )
+from cpro_media.domain.structure import Format, Structure
 
 _JPEG_QUALITY = 90
-_BAND_ROWS = 128
-_TURNS = {
+_BAND_ROWS = 32
+# Named one by one: `Image.open` would try others, and take a JPEG with previews for something else.
+_DECODERS: Mapping[Format, type[ImageFile.ImageFile]] = {
+    Format.PNG: PngImagePlugin.PngImageFile,
+    Format.JPEG: JpegImagePlugin.JpegImageFile,
+    Format.WEBP: WebPImagePlugin.WebPImageFile,
+}
+_TURNS: Mapping[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -37,7 +45,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each Exif orientation."""
-_SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 
 
 def limit(memory_bytes: int, seconds: int) -> None:
@@ -54,79 +61,61 @@ def render(data: bytes) -> tuple[Picture, Picture]:
     Raises:
         RefusedImageError: it is not acceptable.
     """
-    form = formats.examine(data)
-    opened = _open(data, form)
-    # JPEG can be decoded at a fraction of its size, for a fraction of the memory.
-    opened.draft(None, (STORED_SIDE_PIXELS, STORED_SIDE_PIXELS))
+    structure = formats.examine(data)
     try:
-        opened.load()
-    except MemoryError:
+        return _rendered(structure)
+    except (MemoryError, RefusedImageError):
         raise
     except Exception:  # noqa: BLE001 - decoders raise whatever they like on a damaged file
         raise RefusedImageError(Refusal.DAMAGED) from None
-    image = _reduced_in_srgb(opened)
+
+
+def _rendered(structure: Structure) -> tuple[Picture, Picture]:
+    image, turn = _reduced_in_srgb(structure)
     image.thumbnail((STORED_SIDE_PIXELS, STORED_SIDE_PIXELS), Image.Resampling.LANCZOS)
-    image = _upright(image, opened)
-    output = Format.JPEG if form is Format.JPEG else Format.PNG
+    if turn is not None:
+        image = image.transpose(turn)
+    output = Format.JPEG if structure.format is Format.JPEG else Format.PNG
     thumbnail = image.copy()
     thumbnail.thumbnail((THUMBNAIL_SIDE_PIXELS, THUMBNAIL_SIDE_PIXELS), Image.Resampling.LANCZOS)
     return _encoded(image, output), _encoded(thumbnail, output)
 
 
-def _open(data: bytes, form: Format) -> Image.Image:
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, below, and refuses instead of warning
-    try:
-        opened = Image.open(BytesIO(data), formats=[form.value])
-    except Exception:  # noqa: BLE001 - decoders raise whatever they like on a damaged file
-        raise RefusedImageError(Refusal.DAMAGED) from None
-    if opened.width * opened.height > MAX_PIXELS:
-        raise RefusedImageError(Refusal.TOO_MANY_PIXELS)
-    # A JPEG's other frames are a camera's previews, which are not read; the other formats' are an animation.
-    if form is not Format.JPEG and getattr(opened, "n_frames", 1) > 1:
-        raise RefusedImageError(Refusal.ANIMATED)
+def _reduced_in_srgb(structure: Structure) -> tuple[Image.Image, Image.Transpose | None]:
+    """The image in sRGB, a large one reduced by a whole factor, and how it is turned upright.
+
+    Band by band: a second full-size copy never exists, and the first is given back when this returns.
+    """
+    opened = _loaded(structure)
+    colours = ToSrgb(opened, sixteen_bits=structure.sixteen_bits)
+    factor = jpeg.reduction(*opened.size)
+    rows = factor * _BAND_ROWS
+    reduced = Image.new(colours.mode, (ceil(opened.width / factor), ceil(opened.height / factor)))
+    for top in range(0, opened.height, rows):
+        band = opened.crop((0, top, opened.width, min(top + rows, opened.height)))
+        # The fewer pixels, the less work for a profile; but colours that are numbers of a palette have no average.
+        small = colours(band.reduce(factor)) if colours.can_be_averaged else colours(band).reduce(factor)
+        reduced.paste(small, (0, top // factor))
+    return reduced, _turn(opened)
+
+
+def _loaded(structure: Structure) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and refuses instead of warning
+    opened = _DECODERS[structure.format](BytesIO(structure.essence))
+    if opened.size != (structure.width, structure.height):
+        raise RefusedImageError(Refusal.DAMAGED)
+    fraction = jpeg.decoded_fraction(*opened.size)
+    opened.draft(None, (opened.width // fraction, opened.height // fraction))
+    opened.load()
     return opened
 
 
-def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
-    """Turned as the camera's Exif orientation says; left as it is where that can't be read."""
+def _turn(opened: Image.Image) -> Image.Transpose | None:
+    """What the camera's Exif orientation asks for; nothing where that can't be read."""
     try:
-        turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - a damaged Exif block is no reason to refuse a good picture
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _reduced_in_srgb(image: Image.Image) -> Image.Image:
-    """The image in sRGB, large ones reduced by a whole factor. Band by band: a second full-size copy never exists."""
-    factor = max(1, max(image.size) // STORED_SIDE_PIXELS)
-    rows = factor * _BAND_ROWS
-    size = (ceil(image.width / factor), ceil(image.height / factor))
-    reduced = Image.new("RGBA" if image.has_transparency_data else "RGB", size)
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        reduced.paste(_in_srgb(band).reduce(factor), (0, top // factor))
-    return reduced
-
-
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """The colours in sRGB, eight bits each, with alpha where the image has transparency."""
-    transparent = image.has_transparency_data
-    profile = image.info.get("icc_profile")
-    if image.mode in _SIXTEEN_BIT_MODES:
-        image = image.point(lambda value: value * (1 / 257)).convert("L")
-        profile = None
-    if profile and image.mode in {"RGB", "CMYK"}:
-        image = _converted(image, profile)
-    return image.convert("RGBA" if transparent else "RGB")
-
-
-def _converted(image: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a profile that can't be read: the colours are taken as they are
+        return None
 
 
 def _encoded(image: Image.Image, form: Format) -> Picture:
@@ -143,7 +132,7 @@ def main() -> None:
     answer: dict[str, object]
     pictures = b""
     try:
-        image, thumbnail = render(sys.stdin.buffer.read())
+        image, thumbnail = render(sys.stdin.buffer.read(MAX_BYTES))
         pictures = image.data + thumbnail.data
         answer = {"image": _described(image), "thumbnail": _described(thumbnail)}
     except RefusedImageError as refused:

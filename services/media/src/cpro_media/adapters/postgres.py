@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.rows import dict_row
 
@@ -32,6 +32,18 @@ _FORGET = "DELETE FROM object_removal WHERE object_key = ANY(%s)"
 _DUE = """
 SELECT object_key FROM object_removal WHERE due_at <= %s ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
+_COUNT_DUE = "SELECT count(*) FROM object_removal WHERE due_at <= %s"
+# One statement sees one instant: an upload that commits takes its note back and writes its row at once.
+_UNKNOWN = """
+SELECT listed FROM unnest(%s::text[]) AS listed
+WHERE NOT EXISTS (SELECT FROM object_removal WHERE object_key = listed)
+  AND NOT EXISTS (SELECT FROM image WHERE key = listed)
+  AND NOT EXISTS (SELECT FROM image WHERE thumbnail_key = listed)
+"""
+_KEYS_AFTER = """
+SELECT uai, kind, key, thumbnail_key FROM image WHERE (uai, kind) > (%s, %s) ORDER BY uai, kind LIMIT 500
+"""
+_REFERS = "SELECT EXISTS (SELECT FROM image WHERE key = %s OR thumbnail_key = %s)"
 _PICTURE_COLUMNS = ("key", "sha256", "content_type", "bytes", "width", "height")
 
 
@@ -79,6 +91,26 @@ class PostgresImages:
     async def find(self, uai: str, kind: ImageKind) -> StoredImage | None:
         async with self._database.begin() as tx:
             return await _find(tx, uai, kind)
+
+    async def count_due_removals(self, at: datetime) -> int:
+        return int((await self._rows(_COUNT_DUE, (at,)))[0][0])
+
+    async def unknown_among(self, keys: Sequence[str]) -> Sequence[str]:
+        return [str(key) for (key,) in await self._rows(_UNKNOWN, (list(keys),))]
+
+    async def pages_of_keys(self) -> AsyncIterator[Sequence[str]]:
+        last: tuple[object, object] = ("", "")
+        while rows := await self._rows(_KEYS_AFTER, last):
+            yield [str(key) for row in rows for key in row[2:]]
+            last = (rows[-1][0], rows[-1][1])
+
+    async def refers_to(self, key: str) -> bool:
+        return bool((await self._rows(_REFERS, (key, key)))[0][0])
+
+    async def _rows(self, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        async with self._database.begin() as tx:
+            found = await tx.execute(query, parameters)
+            return await found.fetchall()
 
 
 async def _find(tx: Connection, uai: str, kind: ImageKind) -> StoredImage | None:

@@ -9,6 +9,12 @@ MAX_BYTES = 5 * MEBIBYTE
 """The largest file accepted."""
 MAX_PIXELS = 40_000_000
 """The largest picture decoded: a photograph of a good telephone."""
+MAX_WORKING_BYTES = 200_000_000
+"""What decoding may hold at once, as the file's head tells it: with the rest of its process it stays below 256 MiB."""
+MAX_SCANNED_SAMPLES = 640_000_000
+"""The samples in all passes of a JPEG stored in several: a photograph of 40 million pixels in the usual ten."""
+MAX_PARTS = 20_000
+"""Chunks or segments in a file: a large PNG has some hundreds."""
 STORED_SIDE_PIXELS = 2_000
 """A longer side is scaled down to this: 17 cm at 300 dpi, more than a logo or a stamp has on any document."""
 THUMBNAIL_SIDE_PIXELS = 256
@@ -32,6 +38,7 @@ class Refusal(StrEnum):
     DAMAGED = "image_damaged"
     TRAILING_DATA = "image_trailing_data"
     TOO_DEMANDING = "image_too_demanding"
+    VARIANT_NOT_ACCEPTED = "image_variant_not_accepted"
 
 
 class RefusedImageError(ValueError):
@@ -87,3 +94,7 @@ class StoredImage:
     def keys(self) -> tuple[str, str]:
         """The objects that it is made of."""
         return self.image.key, self.thumbnail.key
+
+    def picture(self, *, thumbnail: bool) -> StoredPicture:
+        """The image itself, or its thumbnail."""
+        return self.thumbnail if thumbnail else self.image

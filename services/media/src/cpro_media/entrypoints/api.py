@@ -8,18 +8,19 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import AwareDatetime, BaseModel
 
 from cpro_contracts import problems
-from cpro_media import handlers
 from cpro_media.bootstrap import Service
 from cpro_media.domain.images import MAX_BYTES, ImageKind, StoredImage
-from cpro_media.errors import IMAGE_MISSING, REFUSALS
+from cpro_media.entrypoints.pictures import EXTENSIONS, Answered, etag_of, with_body, without_body
+from cpro_media.errors import IMAGE_MISSING, RANGE_NOT_SATISFIABLE, REFUSALS
+from cpro_media.handlers import storing
 from cpro_platform.auth import AdministratorOf, PlatformOrAdministrator
-from cpro_platform.http import IfNoneMatch, UaiPath, create_app, documented, is_not_modified
+from cpro_platform.http import UaiPath, create_app, documented
 
 router = APIRouter(prefix="/v1/establishments/{uai}/images", tags=["media"])
 
-_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg"}
-_PICTURE_RESPONSES = documented(IMAGE_MISSING) | {
-    200: {"description": "L'image", "content": {media_type: {} for media_type in _EXTENSIONS}},
+_PICTURE_RESPONSES = documented(IMAGE_MISSING, RANGE_NOT_SATISFIABLE) | {
+    200: {"description": "L'image", "content": {media_type: {} for media_type in EXTENSIONS}},
+    206: {"description": "Les parties demandées de l'image"},
     304: {"description": "L'image n'a pas changé"},
 }
 _UPLOAD = {
@@ -32,6 +33,20 @@ _UPLOAD = {
         },
     }
 }
+
+
+_CONDITIONS = {
+    "parameters": [
+        {"in": "header", "name": name, "description": description, "schema": {"type": "string"}}
+        for name, description in (
+            ("If-None-Match", "ETag de la version déjà reçue"),
+            ("If-Modified-Since", "Date de la version déjà reçue"),
+            ("Range", "Parties demandées, en octets : `bytes=0-1023`"),
+            ("If-Range", "ETag de la version dont une partie a été reçue"),
+        )
+    ]
+}
+"""Read by `pictures`."""
 
 
 class ImageOut(BaseModel):
@@ -54,7 +69,7 @@ class ImageOut(BaseModel):
             bytes=image.bytes,
             width=image.width,
             height=image.height,
-            etag=_etag(image.sha256),
+            etag=etag_of(image),
             changed_at=stored.changed_at,
             changed_by=stored.changed_by,
         )
@@ -120,7 +135,7 @@ async def store_image(
     response: Response,
 ) -> ImageOut:
     """Enregistre l'image, à la place de la précédente. Son type est déterminé d'après son contenu."""
-    stored = await handlers.store_image(
+    stored = await storing.store_image(
         uai,
         kind,
         await request.body(),
@@ -130,54 +145,45 @@ async def store_image(
         objects=service.objects,
         clock=service.clock,
     )
-    response.headers["ETag"] = _etag(stored.image.sha256)
+    response.headers["ETag"] = etag_of(stored.image)
     return ImageOut.of(stored)
 
 
-@router.get("/{kind}", response_class=Response, responses=_PICTURE_RESPONSES)
+@router.head("/{kind}", include_in_schema=False)
+@router.get("/{kind}", response_class=Response, responses=_PICTURE_RESPONSES, openapi_extra=_CONDITIONS)
 async def read_image(
-    _: PlatformOrAdministrator, uai: UaiPath, kind: ImageKind, service: Wired, if_none_match: IfNoneMatch = None
+    _: PlatformOrAdministrator, uai: UaiPath, kind: ImageKind, request: Request, service: Wired
 ) -> Response:
     """L'image elle-même."""
-    return await _picture(service, uai, kind, if_none_match, thumbnail=False)
+    return await _picture(request, service, uai, kind, thumbnail=False)
 
 
-@router.get("/{kind}/thumbnail", response_class=Response, responses=_PICTURE_RESPONSES)
+@router.head("/{kind}/thumbnail", include_in_schema=False)
+@router.get("/{kind}/thumbnail", response_class=Response, responses=_PICTURE_RESPONSES, openapi_extra=_CONDITIONS)
 async def read_thumbnail(
-    _: PlatformOrAdministrator, uai: UaiPath, kind: ImageKind, service: Wired, if_none_match: IfNoneMatch = None
+    _: PlatformOrAdministrator, uai: UaiPath, kind: ImageKind, request: Request, service: Wired
 ) -> Response:
     """Une vignette de l'image, de 256 pixels au plus de côté."""
-    return await _picture(service, uai, kind, if_none_match, thumbnail=True)
+    return await _picture(request, service, uai, kind, thumbnail=True)
 
 
 @router.delete("/{kind}", status_code=204)
 async def delete_image(_: AdministratorOf, uai: UaiPath, kind: ImageKind, service: Wired) -> None:
     """Supprime l'image. La supprimer de nouveau ne change rien."""
-    await handlers.delete_image(uai, kind, images=service.images, objects=service.objects, clock=service.clock)
+    await storing.delete_image(uai, kind, images=service.images, objects=service.objects, clock=service.clock)
 
 
-async def _picture(
-    service: Service, uai: str, kind: ImageKind, if_none_match: str | None, *, thumbnail: bool
-) -> Response:
-    known = await handlers.find_picture(uai, kind, thumbnail=thumbnail, images=service.images)
-    if is_not_modified(if_none_match, _etag(known.sha256)):
-        return Response(status_code=304, headers=_headers(known.sha256))
-    picture, data = await handlers.read_image(
+async def _picture(request: Request, service: Service, uai: str, kind: ImageKind, *, thumbnail: bool) -> Response:
+    known = await storing.find_image(uai, kind, images=service.images)
+    answer = without_body(request, _answered(service, known, thumbnail=thumbnail))
+    if answer is not None:
+        return answer
+    read, data = await storing.read_image(
         uai, kind, thumbnail=thumbnail, images=service.images, objects=service.objects
     )
-    name = f"{kind}-{uai}{'-thumbnail' if thumbnail else ''}.{_EXTENSIONS[picture.content_type]}"
-    headers = _headers(picture.sha256) | {
-        "Content-Disposition": f'inline; filename="{name}"',
-        # Should a browser ever be led to take it for a document: nothing in it may run.
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-    }
-    return Response(data, media_type=picture.content_type, headers=headers)
+    return with_body(request, _answered(service, read, thumbnail=thumbnail), data)
 
 
-def _headers(sha256: str) -> dict[str, str]:
-    # Kept, but asked for each time: the address stays the same when the image is replaced.
-    return {"ETag": _etag(sha256), "Cache-Control": "private, no-cache"}
-
-
-def _etag(sha256: str) -> str:
-    return f'"{sha256}"'
+def _answered(service: Service, stored: StoredImage, *, thumbnail: bool) -> Answered:
+    name = f"{stored.kind}-{stored.uai}{'-thumbnail' if thumbnail else ''}"
+    return Answered(stored.picture(thumbnail=thumbnail), stored.changed_at, service.clock.now(), name)

@@ -1,12 +1,14 @@
 """`cpro-media api | sweep | migrate`."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 
 from cpro_media.bootstrap import NAME, Service, prepare
 from cpro_media.config import Config
 from cpro_media.entrypoints.api import create
+from cpro_media.handlers.sweeping import Swept
 from cpro_platform import logs, tracing
 from cpro_platform.process import run_service, serve
 
@@ -21,10 +23,23 @@ def api() -> None:
 
 
 @app.command()
-def sweep() -> None:
+def sweep(
+    once: Annotated[bool, typer.Option(help="Sweep the whole store once and end.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say once what would go, and change nothing.")] = False,
+) -> None:
     """Remove the objects that no image refers to any more, at the start and then regularly."""
     config = _configured()
-    run_service(lambda: Service(config), config.operations)
+    if once or dry_run:
+        swept = asyncio.run(_sweep_once(config, dry_run=dry_run))
+        verb = "would remove" if dry_run else "removed"
+        typer.echo(f"{verb} {swept.due} due and {swept.orphans} orphaned objects; {swept.missing} missing")
+    else:
+        run_service(lambda: Service(config), config.operations)
+
+
+async def _sweep_once(config: Config, *, dry_run: bool) -> Swept:
+    async with Service(config, background=False) as service:
+        return await service.sweep_all(dry_run=dry_run)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 The database and the object store can't commit together, so every object has a note in the database whenever no row
 refers to it: written before the object is put, taken back by the transaction that makes a row refer to it, written
 again by the one that makes no row refer to it any more. What dies anywhere in between leaves an object with a note, and
-`sweep` removes it. No key is ever used twice, so a late removal can't hit an image that was stored since.
+`sweeping` removes it. No key is ever used twice, so a late removal can't hit an image that was stored since.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,6 @@ from cpro_platform.logs import get_logger
 LONGEST_UPLOAD = timedelta(minutes=15)
 """After this an upload that has not committed is taken for dead, and its objects are removed."""
 _READ_ATTEMPTS = 3
-_SWEEP_BATCH = 100
 _log = get_logger(__name__)
 
 
@@ -77,23 +76,23 @@ async def store_image(
 
 async def read_image(
     uai: str, kind: ImageKind, *, thumbnail: bool, images: Images, objects: Objects
-) -> tuple[StoredPicture, bytes]:
-    """An image, or its thumbnail, with its bytes.
+) -> tuple[StoredImage, bytes]:
+    """An image with its bytes, or those of its thumbnail.
 
     Raises:
         RefusedError: there is none.
     """
     for _ in range(_READ_ATTEMPTS):
-        picture = await find_picture(uai, kind, thumbnail=thumbnail, images=images)
+        found = await find_image(uai, kind, images=images)
         try:
-            return picture, await objects.get(picture.key)
+            return found, await objects.get(found.picture(thumbnail=thumbnail).key)
         except ObjectGoneError:
             continue  # replaced between the two lines above: what took its place is there
     raise image_missing(kind)
 
 
-async def find_picture(uai: str, kind: ImageKind, *, thumbnail: bool, images: Images) -> StoredPicture:
-    """What is known of an image, or of its thumbnail, without its bytes.
+async def find_image(uai: str, kind: ImageKind, *, images: Images) -> StoredImage:
+    """What is known of an image, without its bytes.
 
     Raises:
         RefusedError: there is none.
@@ -101,7 +100,7 @@ async def find_picture(uai: str, kind: ImageKind, *, thumbnail: bool, images: Im
     found = await images.find(uai, kind)
     if found is None:
         raise image_missing(kind)
-    return found.thumbnail if thumbnail else found.image
+    return found
 
 
 async def delete_image(uai: str, kind: ImageKind, *, images: Images, objects: Objects, clock: Clock) -> None:
@@ -114,24 +113,6 @@ async def delete_image(uai: str, kind: ImageKind, *, images: Images, objects: Ob
         await tx.delete(uai, kind)
     crash_points.reach("image.deleted")
     await _remove_now(deleted.keys, images=images, objects=objects)
-
-
-async def sweep(*, images: Images, objects: Objects, clock: Clock) -> int:
-    """Remove the objects that no row refers to any more. Returns how many. Any number may sweep at once.
-
-    The notes stay locked while their objects are removed: an upload that comes to commit after all waits, then finds
-    its notes gone and gives up.
-    """
-    removed = 0
-    while True:
-        async with images.begin() as tx:
-            due = await tx.due_removals(clock.now(), _SWEEP_BATCH)
-            if due:
-                await objects.remove_many(due)
-                await tx.forget_removal(due)
-        removed += len(due)
-        if len(due) < _SWEEP_BATCH:
-            return removed
 
 
 async def _remove_now(keys: Sequence[str], *, images: Images, objects: Objects) -> None:
