@@ -157,7 +157,9 @@ async def _everything_published(servers: Servers) -> list[str]:
         messages: list[str] = []
         while any([await consumer.position(partition) < end for partition, end in ends.items()]):
             for batch in (await consumer.getmany(timeout_ms=1_000)).values():
-                messages += [json.dumps([str(m.key), str(m.headers), (m.value or b"").decode(errors="replace")]) for m in batch]
+                messages += [
+                    json.dumps([str(m.key), str(m.headers), (m.value or b"").decode(errors="replace")]) for m in batch
+                ]
         return messages
     finally:
         await consumer.stop()
