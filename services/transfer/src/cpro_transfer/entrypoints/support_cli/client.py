@@ -151,7 +151,9 @@ def _content(answer: httpx.Response) -> Any:
         problem = answer.json()
     except ValueError:
         problem = {}
-    said = (str(problem[name]).rstrip(".") for name in ("title", "detail", "error_description") if problem.get(name))
-    text = ". ".join(said)
+    title, *rest = [str(problem[name]) for name in ("title", "detail", "error_description") if problem.get(name)] or [
+        ""
+    ]
+    text = f"{title}. {' '.join(rest)}" if rest else title
     code = str(problem.get("code", answer.status_code))
     raise ProblemError(answer.status_code, code, text or answer.reason_phrase, problem)
