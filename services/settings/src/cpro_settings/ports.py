@@ -24,6 +24,9 @@ class SheetChange(Protocol):
 
     current: StoredSheet
 
+    async def since(self, version: int) -> Sequence[Change]:
+        """The versions saved after this one, oldest first."""
+
     async def save(self, stored: StoredSheet, fields: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Replace the sheet and enter the change into its history."""
 

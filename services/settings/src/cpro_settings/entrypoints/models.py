@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from cpro_contracts.establishments import RosterSource
 from cpro_contracts.identifiers import Uai
 from cpro_settings.domain.opt_in import Choice, OptIn
-from cpro_settings.domain.sheet import Change, StoredSheet, missing_fields
+from cpro_settings.domain.sheet import Change, Overtaken, StoredSheet, missing_fields
 
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "Lycée professionnel Jean-Jaurès",
@@ -18,6 +18,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "telephone": "01 23 45 67 89",
     "head": "Mme Dupont",
     "academy": "Paris",
+    "website": "https://www.lycee-jean-jaures.example",
 }
 # Long enough to be no rule of the sheet: those are in the domain, so that all errors come at once and in words.
 _Typed = Annotated[str | None, Field(max_length=10_000)]
@@ -36,6 +37,7 @@ class SheetIn(BaseModel):
     telephone: _Typed = None
     head: _Typed = None
     academy: _Typed = None
+    website: _Typed = None
 
     def typed(self) -> dict[str, str | None]:
         """What was typed, by field."""
@@ -76,6 +78,7 @@ class SheetOut(BaseModel):
     telephone: str | None
     head: str | None
     academy: str | None
+    website: str | None
     changed_at: AwareDatetime | None
     changed_by: str | None
     ready_for: ReadyFor
@@ -115,6 +118,27 @@ class ChangeOut(BaseModel):
         """What is answered for an entry of the history."""
         fields = {name: FieldChange(before=before, after=after) for name, (before, after) in change.fields.items()}
         return cls(version=change.version, changed_at=change.changed_at, changed_by=change.changed_by, fields=fields)
+
+
+class OvertakenOut(BaseModel):
+    """A field that changed since the caller read it: a member of the problem 412."""
+
+    field: str
+    before: str | None
+    current: str | None
+    changed_at: AwareDatetime
+    changed_by: str
+
+    @classmethod
+    def of(cls, overtaken: Overtaken) -> Self:
+        """What is answered for such a field."""
+        return cls(
+            field=overtaken.field,
+            before=overtaken.before,
+            current=overtaken.current,
+            changed_at=overtaken.changed_at,
+            changed_by=overtaken.changed_by,
+        )
 
 
 class TransferSettingsIn(BaseModel):
