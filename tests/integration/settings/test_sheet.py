@@ -235,7 +235,9 @@ async def test_an_establishment_that_is_not_set_up_is_unknown(client: httpx.Asyn
         await client.get(f"{unknown}/history", headers=headers),
         await client.get(f"{unknown}/transfer-settings", headers=headers),
         await client.put(
-            f"{unknown}/transfer-settings", json={"enabled": True, "roster_source": "siecle"}, headers=headers
+            f"{unknown}/transfer-settings",
+            json={"enabled": True, "roster_source": "siecle", "accepted_conditions": 1},
+            headers=headers,
         ),
     ]
 

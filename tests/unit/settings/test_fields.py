@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpro_settings.domain.contact_fields import email, telephone, website
-from cpro_settings.domain.fields import InvalidFieldError, postcode, tidy
+from cpro_settings.domain.fields import FieldError, InvalidFieldError, postcode, tidy
 from cpro_settings.domain.sheet import FIELD_RULES, InvalidSheetError, Sheet, read
 
 Rule = Callable[[str], str]
@@ -195,7 +195,7 @@ def test_no_input_raises_anything_but_a_field_error_and_normalising_twice_change
 
 @given(st.fixed_dictionaries({name: _TYPED | st.none() for name in Sheet().values()}))
 def test_each_field_is_judged_alone_and_all_that_is_wrong_is_told_at_once(typed: dict[str, str | None]) -> None:
-    wrong = []
+    wrong: list[FieldError] = []
     for name in FIELD_RULES:
         try:
             read({name: typed[name]})

@@ -23,14 +23,12 @@ from cpro_platform.http import (
 )
 from cpro_settings.bootstrap import Service
 from cpro_settings.domain.sheet import Overtaken, StoredSheet
-from cpro_settings.entrypoints import notification_api
+from cpro_settings.entrypoints import notification_api, opt_in_api
 from cpro_settings.entrypoints.models import (
     ChangeOut,
     OvertakenOut,
     SheetIn,
     SheetOut,
-    TransferSettingsIn,
-    TransferSettingsOut,
 )
 from cpro_settings.entrypoints.wiring import Wired
 from cpro_settings.errors import INVALID_SHEET
@@ -52,7 +50,7 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro settings",
         service="settings",
-        routers=[router, notification_api.router],
+        routers=[router, opt_in_api.router, notification_api.router],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
@@ -140,23 +138,6 @@ async def read_history(
         items=[ChangeOut.of(change) for change in page],
         next_cursor=encode_cursor(page[-1].version) if len(found) > limit else None,
     )
-
-
-@router.get("/transfer-settings", responses=_UNKNOWN)
-async def read_transfer_settings(_: AdministratorOf, uai: UaiPath, service: Wired) -> TransferSettingsOut:
-    """Si l'établissement participe au transfert des données, et comment il tient sa base élèves."""
-    return TransferSettingsOut.of(await handlers.read_opt_in(uai, opt_ins=service.opt_ins))
-
-
-@router.put("/transfer-settings", responses=_UNKNOWN)
-async def choose_transfer_settings(
-    principal: AdministratorOf, uai: UaiPath, body: TransferSettingsIn, service: Wired
-) -> TransferSettingsOut:
-    """Active ou désactive le transfert des données. Renvoyer le même choix ne change rien."""
-    chosen = await handlers.choose_opt_in(
-        uai, body.choice(), by=principal.subject, opt_ins=service.opt_ins, clock=service.clock
-    )
-    return TransferSettingsOut.of(chosen)
 
 
 def _etag(stored: StoredSheet) -> str:

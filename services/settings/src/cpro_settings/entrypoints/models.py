@@ -4,9 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from cpro_contracts.establishments import RosterSource
 from cpro_contracts.identifiers import Uai
-from cpro_settings.domain.opt_in import Choice, OptIn
 from cpro_settings.domain.sheet import Change, Overtaken, StoredSheet, missing_fields
 
 _EXAMPLE: dict[str, JsonValue] = {
@@ -138,51 +136,4 @@ class OvertakenOut(BaseModel):
             current=overtaken.current,
             changed_at=overtaken.changed_at,
             changed_by=overtaken.changed_by,
-        )
-
-
-class TransferSettingsIn(BaseModel):
-    """The administrator's choice."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"enabled": True, "roster_source": "siecle"}]}
-    )
-
-    enabled: bool = Field(strict=True)
-    roster_source: RosterSource
-
-    def choice(self) -> Choice:
-        """The choice, as the domain knows it."""
-        return Choice(self.enabled, self.roster_source)
-
-
-class TransferSettingsOut(BaseModel):
-    """The choice in force, when it was made and by whom."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "enabled": True,
-                    "roster_source": "siecle",
-                    "changed_at": "2026-09-01T08:00:00Z",
-                    "changed_by": "administrateur-0752387M",
-                }
-            ]
-        }
-    )
-
-    enabled: bool
-    roster_source: RosterSource
-    changed_at: AwareDatetime | None
-    changed_by: str | None
-
-    @classmethod
-    def of(cls, opt_in: OptIn) -> Self:
-        """What is answered for an opt-in."""
-        return cls(
-            enabled=opt_in.choice.enabled,
-            roster_source=opt_in.choice.roster_source,
-            changed_at=opt_in.changed_at,
-            changed_by=opt_in.changed_by,
         )

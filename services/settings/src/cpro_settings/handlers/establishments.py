@@ -1,14 +1,13 @@
-"""What an administrator can do with the settings of an establishment."""
+"""What an administrator can do with the sheet of an establishment."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
+from cpro_contracts.establishments import EstablishmentUpdated
 from cpro_platform.clock import Clock
 from cpro_settings.domain import sheet as sheets_domain
-from cpro_settings.domain.opt_in import Choice, OptIn
 from cpro_settings.domain.sheet import Change, InvalidSheetError, Overtaken, StoredSheet
 from cpro_settings.errors import establishment_unknown, invalid_sheet
-from cpro_settings.ports import Establishments, OptIns, SheetChange, Sheets
+from cpro_settings.ports import Establishments, SheetChange, Sheets
 
 CheckVersion = Callable[[StoredSheet, Sequence[Overtaken] | None], None]
 """Raises unless the caller made their change from this version of the sheet, with what changed since theirs.
@@ -65,34 +64,6 @@ async def read_history(
     """Who changed what and when, newest first."""
     await _must_be_known(uai, establishments)
     return await sheets.history(uai, before_version=before_version, limit=limit)
-
-
-async def read_opt_in(uai: str, *, opt_ins: OptIns) -> OptIn:
-    """Whether the establishment takes part in transfers."""
-    return await opt_ins.find(uai)
-
-
-async def choose_opt_in(uai: str, choice: Choice, *, by: str, opt_ins: OptIns, clock: Clock) -> OptIn:
-    """Open or close the establishment's doors. Choosing the same again changes nothing and tells nobody.
-
-    The opt-in is in the establishment's own database, where the mover reads it under lock: from the commit on, nothing
-    leaves or enters behind a closed door, whenever the event arrives.
-    """
-    async with opt_ins.changing(uai) as change:
-        if change.current.choice == choice and change.current.revision > 0:
-            return change.current
-        chosen = OptIn(choice, await change.next_revision(), clock.now(), by)
-        await change.save(chosen)
-        await change.publish(
-            TransferOptInChanged(
-                uai=uai,
-                enabled=choice.enabled,
-                roster_source=choice.roster_source,
-                revision=chosen.revision,
-                occurred_at=clock.now(),
-            )
-        )
-        return chosen
 
 
 async def _overtaken(change: SheetChange, read_version: int | None) -> Sequence[Overtaken] | None:
