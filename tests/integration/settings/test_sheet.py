@@ -22,6 +22,7 @@ FULL = {
     "telephone": "01 23 45 67 89",
     "head": "Mme Dupont",
     "academy": "Paris",
+    "website": "https://www.lycee-jean-jaures.example",
 }
 
 
@@ -56,6 +57,48 @@ async def test_a_change_needs_the_version_that_was_read(client: httpx.AsyncClien
 
     assert (without.status_code, without.json()["code"]) == (428, "precondition_required")
     assert (late.status_code, late.json()["code"], late.json()["current_etag"]) == (412, "precondition_failed", '"1"')
+    assert (await client.get("")).json()["name"] == FULL["name"]
+
+
+async def test_who_saves_an_overtaken_version_is_told_what_changed_meanwhile_who_did_it_and_when(
+    client: httpx.AsyncClient, header_of: HeaderOf, school: str
+) -> None:
+    await save(client, FULL, 0)
+    colleague = header_of("administrator", uai=school) | {"If-Match": '"1"'}
+    theirs = await client.put("", json=dict(FULL, name="Lycée Rosa-Parks", city="Lyon"), headers=colleague)
+    await save(client, dict(FULL, name="Lycée Rosa-Parks", website=None), 2)
+    changed_last = (await client.get("")).json()["changed_at"]
+
+    late = await save(client, dict(FULL, head="M. Martin"), 1)
+
+    assert (late.status_code, late.json()["code"], late.json()["current_etag"]) == (412, "precondition_failed", '"3"')
+    assert late.json()["changes"] == [
+        {
+            "field": "name",
+            "before": "Lycée Jean-Jaurès",
+            "current": "Lycée Rosa-Parks",
+            "changed_at": theirs.json()["changed_at"],
+            "changed_by": "someone",
+        },
+        {
+            "field": "website",
+            "before": FULL["website"],
+            "current": None,
+            "changed_at": changed_last,
+            "changed_by": "admin-1",
+        },
+    ]
+
+
+@pytest.mark.parametrize("named", ['"7"', 'W/"1"', '"abc"', "1", '"99999999999999999999999"', ""])
+async def test_of_a_version_that_never_was_nothing_is_said_and_nothing_is_saved(
+    client: httpx.AsyncClient, named: str
+) -> None:
+    await save(client, FULL, 0)
+
+    answer = await client.put("", json=dict(FULL, name="Autre"), headers={"If-Match": named})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["changes"]) == (412, "precondition_failed", None)
     assert (await client.get("")).json()["name"] == FULL["name"]
 
 
@@ -115,6 +158,18 @@ async def test_the_errors_come_in_english_where_asked_for(client: httpx.AsyncCli
     answer = await client.put("", json={"telephone": "12"}, headers=headers)
 
     assert answer.json()["errors"][0]["message"].startswith("Not a telephone number")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"name": 5}', '{"name": ["Lycée"]}', "[]", "null", '"Lycée"', "{", '{"name": "\\ud800"}']
+)
+async def test_what_is_no_sheet_at_all_is_refused_and_nothing_is_saved(client: httpx.AsyncClient, body: str) -> None:
+    headers = {"If-Match": '"0"', "Content-Type": "application/json"}
+
+    answer = await client.put("", content=body.encode(), headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert (await client.get("")).headers["etag"] == '"0"'
 
 
 async def test_an_unknown_field_is_refused_rather_than_lost(client: httpx.AsyncClient) -> None:
@@ -180,7 +235,9 @@ async def test_an_establishment_that_is_not_set_up_is_unknown(client: httpx.Asyn
         await client.get(f"{unknown}/history", headers=headers),
         await client.get(f"{unknown}/transfer-settings", headers=headers),
         await client.put(
-            f"{unknown}/transfer-settings", json={"enabled": True, "roster_source": "siecle"}, headers=headers
+            f"{unknown}/transfer-settings",
+            json={"enabled": True, "roster_source": "siecle", "accepted_conditions": 1},
+            headers=headers,
         ),
     ]
 

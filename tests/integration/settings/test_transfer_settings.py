@@ -11,10 +11,12 @@ from cpro_contracts.establishments import RosterSource, TransferOptInChanged
 from cpro_platform.database import database_conninfo
 from cpro_settings.bootstrap import Service, Work
 from cpro_settings.config import Config
+from cpro_settings.domain.conditions import EVERY_VERSION
+from cpro_settings.domain.opt_in import Choice, OptIn
 from cpro_tenant_db.provisioning import database_of
 
 EventsOf = Callable[[int], Awaitable[list[Event]]]
-ON = {"enabled": True, "roster_source": "siecle"}
+ON = {"enabled": True, "roster_source": "siecle", "accepted_conditions": 1}
 OFF = {"enabled": False, "roster_source": "siecle"}
 
 
@@ -27,7 +29,9 @@ def rows_of(config: Config, school: str, query: str) -> list[tuple[object, ...]]
 async def test_nobody_takes_part_before_having_chosen_to(client: httpx.AsyncClient) -> None:
     answer = await client.get("/transfer-settings")
 
-    assert answer.json() == {"enabled": False, "roster_source": "siecle", "changed_at": None, "changed_by": None}
+    assert answer.json() == {
+        "enabled": False, "roster_source": "siecle", "changed_at": None, "changed_by": None, "accepted_conditions": None
+    }  # fmt: skip
 
 
 async def test_a_choice_is_kept_in_the_establishments_own_database_with_its_history(
@@ -97,9 +101,8 @@ async def test_a_choice_made_while_kafka_is_away_stands_and_its_event_follows(
     away = config.model_copy(update={"kafka": config.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:9"})})
     async with Service(away, work=Work.NOTHING) as cut_off, cut_off.opt_ins.changing(school) as change:
         revision = await change.next_revision()
-        from cpro_settings.domain.opt_in import Choice, OptIn
-
-        await change.save(OptIn(Choice(True, RosterSource.SIECLE), revision, cut_off.clock.now(), "admin-1"))
+        chosen = OptIn(Choice(True, RosterSource.SIECLE), revision, cut_off.clock.now(), "admin-1", 1)
+        await change.save(chosen, EVERY_VERSION[0])
         await change.publish(
             TransferOptInChanged(
                 uai=school,

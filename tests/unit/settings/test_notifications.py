@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from cpro_settings.adapters.mail_message import UnusableAddressError, envelope_address, message_of
 from cpro_settings.config import NotificationSettings, SmtpSettings
-from cpro_settings.domain import fields
+from cpro_settings.domain import contact_fields
 from cpro_settings.domain.mail_words import words_of
 from cpro_settings.domain.notifications import Mail, delay_after, round_at
 
@@ -72,11 +72,9 @@ def test_a_name_of_any_sort_stays_in_the_body() -> None:
     assert b"Bcc" not in content.partition(b"\r\n\r\n")[0]
 
 
-@pytest.mark.parametrize(
-    "address", ["ce.0752387m@ac-paris.fr", "a+b@sub.example.org", "o'neill@x.fr", "lycée@ac-paris.fr", "a@École.fr"]
-)
+@pytest.mark.parametrize("address", ["ce.0752387m@ac-paris.fr", "a+b@sub.example.org", "o'neill@x.fr", "a@École.fr"])
 def test_what_the_sheet_accepts_can_be_written_to(address: str) -> None:
-    assert "@" in envelope_address(fields.email(address))
+    assert "@" in envelope_address(contact_fields.email(address))
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,8 @@ def _invite(narrator: Narrator, world: World, tokens: dict[str, str], session: P
     narrator.line(f"TOKEN='{tokens[_administrator(CAEN)]}'")
     narrator.line(
         f'curl -X PUT {url}/v1/establishments/{CAEN.uai}/transfer-settings -H "Authorization: Bearer $TOKEN"'
-        ' -H \'Content-Type: application/json\' -d \'{"enabled": true, "roster_source": "siecle"}\''
+        " -H 'Content-Type: application/json' -d "
+        '\'{"enabled": true, "roster_source": "siecle", "accepted_conditions": 1}\''
     )
     narrator.line(
         f"curl '{url}/v1/establishments/{CAEN.uai}/transfers?direction=incoming' -H \"Authorization: Bearer $TOKEN\""

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -104,6 +105,7 @@ class Installation:
             telemetry=_TELEMETRY,
             smtp=self._smtp,
             notifications=_NOTIFICATIONS,
+            transfer_service=cpro_settings.config.TransferServiceSettings(url="http://transfer"),
         )
 
     @property
@@ -213,11 +215,6 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
     """The services' applications, with their background work or without."""
     metrics = Metrics()
     works = part is Part.WORK
-    settings = cpro_settings.bootstrap.Service(
-        installation.settings,
-        metrics=metrics,
-        work=settings_work(installation) if works else cpro_settings.bootstrap.Work.NOTHING,
-    )
     media = cpro_media.bootstrap.Service(installation.media, metrics=metrics, background=works)
     imports = cpro_siecle_import.bootstrap.Service(
         installation.siecle_import,
@@ -229,11 +226,18 @@ def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:
         metrics=metrics,
         work=cpro_transfer.bootstrap.Work.ALL if works else cpro_transfer.bootstrap.Work.NOTHING,
     )
+    transfers = cpro_transfer.entrypoints.api.create(transfer)
+    settings = cpro_settings.bootstrap.Service(
+        installation.settings,
+        metrics=metrics,
+        transfer_transport=httpx.ASGITransport(transfers),
+        work=settings_work(installation) if works else cpro_settings.bootstrap.Work.NOTHING,
+    )
     return (
         cpro_settings.entrypoints.api.create(settings),
         cpro_media.entrypoints.api.create(media),
         cpro_siecle_import.entrypoints.api.create(imports),
-        cpro_transfer.entrypoints.api.create(transfer),
+        transfers,
     )
 
 

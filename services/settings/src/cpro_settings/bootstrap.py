@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 import structlog
 from psycopg.conninfo import conninfo_to_dict
 
@@ -30,7 +31,9 @@ from cpro_settings.adapters.notifications import PostgresMails, PostgresNewsDesk
 from cpro_settings.adapters.postgres import PostgresSheets
 from cpro_settings.adapters.smtp import SmtpServer
 from cpro_settings.adapters.tenants import DirectoryEstablishments, TenantOptIns
+from cpro_settings.adapters.transfer_service import HttpTransferOutlook
 from cpro_settings.config import Config
+from cpro_settings.domain.conditions import EVERY_VERSION, Conditions
 from cpro_settings.errors import MailServerAwayError
 from cpro_settings.handlers.notifying import Notifier, Times, on_transfers
 from cpro_tenant_db.connections import TenantConnections
@@ -55,11 +58,19 @@ class Service:
 
     `work` says what it does besides: `RELAY` publishes its outbox and what was left in the tenants' outboxes, as
     `cpro-settings relay` does; `NOTIFY` tells establishments of transfers by e-mail, as `cpro-settings notify` does. An
-    installation runs these beside any number of API processes.
+    installation runs these beside any number of API processes. `transfer_transport` reaches a transfer service that
+    runs in the same process.
     """
 
     def __init__(
-        self, config: Config, *, clock: Clock | None = None, metrics: Metrics | None = None, work: Work = Work.RELAY
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+        work: Work = Work.RELAY,
+        conditions: tuple[Conditions, ...] = EVERY_VERSION,
+        transfer_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
@@ -67,6 +78,8 @@ class Service:
         self.readiness = Readiness()
         self.authenticator = Authenticator(config.oidc, self.clock)
         self.background = Background(self.readiness)
+        self.conditions = conditions
+        self._transfer_transport = transfer_transport
         self._work = work
         self._log = structlog.get_logger()
         self._opened = AsyncExitStack()
@@ -91,6 +104,7 @@ class Service:
         self.establishments = DirectoryEstablishments(directory)
         self.sheets = PostgresSheets(self._database, self.clock)
         self.opt_ins = TenantOptIns(self._tenants, self._tenant_outbox, self.clock)
+        self.outlook = HttpTransferOutlook(config.transfer_service, self._transfer_transport)
         self.preferences = PostgresPreferences(self._database)
         self.news_desk = PostgresNewsDesk(self._database)
         self.readiness.add_probe("database", self._database.ping)
@@ -103,6 +117,7 @@ class Service:
                 opening.push_async_callback(database.close)
             opening.push_async_callback(self._tenants.close)
             opening.push_async_callback(self._publisher.stop)
+            opening.push_async_callback(self.outlook.close)
             opening.push_async_callback(self.background.stop)
             self._start_work()
             self._opened = opening.pop_all()

@@ -69,6 +69,15 @@ class SmtpSettings(BaseModel):
         return self
 
 
+class TransferServiceSettings(BaseModel):
+    """Where the transfer service answers. Without a URL, what an opt-in would do is told without figures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s<>\"]+)?$")] = ""
+    timeout_seconds: float = Field(default=3, gt=0)
+
+
 class NotificationSettings(BaseModel):
     """When mails go, and where they lead."""
 
@@ -105,6 +114,7 @@ class Config(BaseSettings):
     http: HttpSettings = HttpSettings()
     operations: OperationsSettings = OperationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    transfer_service: TransferServiceSettings = TransferServiceSettings()
     smtp: SmtpSettings = SmtpSettings()
     notifications: NotificationSettings = NotificationSettings()
 

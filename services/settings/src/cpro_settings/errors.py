@@ -3,6 +3,7 @@
 from cpro_contracts import problems
 from cpro_contracts.problems import ProblemCode
 from cpro_platform.errors import RefusedError, RetryableError
+from cpro_settings.domain.conditions import Conditions
 from cpro_settings.domain.fields import FieldError
 
 INVALID_SHEET = ProblemCode(
@@ -12,6 +13,23 @@ INVALID_SHEET = ProblemCode(
 NO_EMAIL_ADDRESS = ProblemCode(
     "no_email_address", 409, "La fiche n'a pas d'adresse électronique", "The sheet has no e-mail address"
 )
+
+
+CONDITIONS_NOT_ACCEPTED = ProblemCode(
+    "conditions_not_accepted", 422, "Les conditions n'ont pas été acceptées", "The conditions were not accepted"
+)
+
+CONDITIONS_OUTDATED = ProblemCode(
+    "conditions_outdated", 409, "Les conditions ont changé", "The conditions have changed"
+)
+
+
+class FiguresAwayError(RetryableError):
+    """The transfer service can't be asked, does not answer, or not as it should. The text is a class or a status."""
+
+    def __init__(self, cause: str, *, not_configured: bool = False) -> None:
+        super().__init__(cause)
+        self.not_configured = not_configured
 
 
 class MailServerAwayError(RetryableError):
@@ -33,6 +51,26 @@ def establishment_unknown(uai: str) -> RefusedError:
         problems.ESTABLISHMENT_UNKNOWN,
         f"L'établissement {uai} n'est pas ouvert dans CPro.",
         f"Establishment {uai} is not set up in CPro.",
+    )
+
+
+def conditions_not_accepted(in_force: Conditions) -> RefusedError:
+    """Transfers are to be activated without the conditions, or with some that never were."""
+    return RefusedError(
+        CONDITIONS_NOT_ACCEPTED,
+        "Pour activer le transfert, lisez les conditions puis indiquez dans accepted_conditions la version acceptée.",
+        "To activate transfers, read the conditions, then send the version that is accepted in accepted_conditions.",
+        conditions={"version": in_force.version, "text": in_force.text},
+    )
+
+
+def conditions_outdated(in_force: Conditions) -> RefusedError:
+    """An older text was accepted than the one in force."""
+    return RefusedError(
+        CONDITIONS_OUTDATED,
+        "Une nouvelle version des conditions est en vigueur : lisez-la avant d'activer le transfert.",
+        "A new version of the conditions is in force: read it before you activate transfers.",
+        conditions={"version": in_force.version, "text": in_force.text},
     )
 
 

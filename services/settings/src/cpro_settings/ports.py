@@ -7,8 +7,10 @@ from typing import Protocol
 from uuid import UUID
 
 from cpro_contracts.envelope import Event
+from cpro_settings.domain.conditions import Conditions
+from cpro_settings.domain.effect import Figures
 from cpro_settings.domain.notifications import Mail, MailReport, News, Outcome, Preference, Round, Standing, Undone
-from cpro_settings.domain.opt_in import OptIn
+from cpro_settings.domain.opt_in import OptIn, OptInEntry
 from cpro_settings.domain.sheet import Change, StoredSheet
 
 
@@ -23,6 +25,9 @@ class SheetChange(Protocol):
     """One transaction on one sheet, which nobody else changes meanwhile."""
 
     current: StoredSheet
+
+    async def since(self, version: int) -> Sequence[Change]:
+        """The versions saved after this one, oldest first."""
 
     async def save(self, stored: StoredSheet, fields: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Replace the sheet and enter the change into its history."""
@@ -52,8 +57,8 @@ class OptInChange(Protocol):
     async def next_revision(self) -> int:
         """The next value of the tenant's sequence."""
 
-    async def save(self, opt_in: OptIn) -> None:
-        """Replace the opt-in and enter it into its history."""
+    async def save(self, opt_in: OptIn, conditions: Conditions | None) -> None:
+        """Replace the opt-in and enter it into its history, with the text that was accepted."""
 
     async def publish(self, event: Event) -> None:
         """Let the world know, once the transaction commits."""
@@ -65,8 +70,22 @@ class OptIns(Protocol):
     async def find(self, uai: str) -> OptIn:
         """The opt-in in force."""
 
+    async def history(self, uai: str, *, before_revision: int | None, limit: int) -> Sequence[OptInEntry]:
+        """The choices, newest first, older than `before_revision`."""
+
     def changing(self, uai: str) -> AbstractAsyncContextManager[OptInChange]:
         """A transaction in the tenant, whose events are published after it commits."""
+
+
+class TransferOutlook(Protocol):
+    """What the transfer service knows of an establishment's pupils."""
+
+    async def ask(self, uai: str, *, enabled: bool, since: datetime | None, token: str) -> Figures:
+        """How pupils would stand with this opt-in, and how many transfers have ended since. Asked as the caller.
+
+        Raises:
+            FiguresAwayError: it can't be known now.
+        """
 
 
 class PreferenceChange(Protocol):

@@ -46,6 +46,7 @@ from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
 from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
+from cpro_transfer.adapters.outlook import TransferOutlook
 from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
 from cpro_transfer.adapters.queries import TransferQueries
 from cpro_transfer.adapters.statistics import TransferStatistics
@@ -131,6 +132,7 @@ class Service:
         self._projection = Projection(settling_seconds=config.settling_seconds)
         self._bell = DueTransfers(self._database, poll_seconds=config.poll_seconds)
         self.queries = TransferQueries(self._database)
+        self.outlook = TransferOutlook(self._database, self.clock)
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
         self._tenant_outbox = TenantOutbox(

@@ -35,7 +35,9 @@ class Administrator:
 
     async def chooses_transfers(self, *, enabled: bool, roster_source: str = "siecle") -> None:
         """Switch the transfer of pupils' records on or off."""
-        await self._call("PUT", "/transfer-settings", json={"enabled": enabled, "roster_source": roster_source})
+        conditions = (await self._call("GET", "/transfer-settings/conditions")).json()
+        choice = {"enabled": enabled, "roster_source": roster_source, "accepted_conditions": conditions["version"]}
+        await self._call("PUT", "/transfer-settings", json=choice)
 
     async def imports(self, zipped: bytes) -> Json:
         """Upload a SIECLE file and wait until its import is at rest; returns the import."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import sql
+from psycopg import AsyncCursor, sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -38,6 +38,10 @@ _HISTORY = """
 SELECT version, changed_at, changed_by, fields FROM establishment_sheet_history
 WHERE uai = %(uai)s AND (%(before)s::bigint IS NULL OR version < %(before)s) ORDER BY version DESC LIMIT %(limit)s
 """
+_SINCE = """
+SELECT version, changed_at, changed_by, fields FROM establishment_sheet_history
+WHERE uai = %s AND version > %s ORDER BY version
+"""
 
 
 class PostgresSheetChange:
@@ -47,6 +51,9 @@ class PostgresSheetChange:
         self.current = current
         self._tx = tx
         self._clock = clock
+
+    async def since(self, version: int) -> Sequence[Change]:
+        return await _changes(await self._tx.execute(_SINCE, (self.current.uai, version)))
 
     async def save(self, stored: StoredSheet, fields: Mapping[str, tuple[str | None, str | None]]) -> None:
         values = {
@@ -80,11 +87,14 @@ class PostgresSheets:
 
     async def history(self, uai: str, *, before_version: int | None, limit: int) -> Sequence[Change]:
         async with self._database.begin() as tx:
-            found = await tx.execute(_HISTORY, {"uai": uai, "before": before_version, "limit": limit})
-            return [
-                Change(version, changed_at, changed_by, {name: (old, new) for name, (old, new) in fields.items()})
-                for version, changed_at, changed_by, fields in await found.fetchall()
-            ]
+            return await _changes(await tx.execute(_HISTORY, {"uai": uai, "before": before_version, "limit": limit}))
+
+
+async def _changes(found: AsyncCursor[Any]) -> list[Change]:
+    return [
+        Change(version, changed_at, changed_by, {name: (old, new) for name, (old, new) in fields.items()})
+        for version, changed_at, changed_by, fields in await found.fetchall()
+    ]
 
 
 async def _read(tx: Connection, query: sql.Composed, uai: str) -> StoredSheet:

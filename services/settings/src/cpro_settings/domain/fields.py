@@ -30,12 +30,33 @@ class InvalidFieldError(ValueError):
         return FieldError(field, self.code, self.message_fr, self.message_en)
 
 
-_EMAIL = re.compile(r"[^\s@,;:<>()\"\[\]\\]+@(?:[^\s@.,;:<>()\"\[\]\\_]+\.)+[^\s@.,;:<>()\"\[\]\\_0-9]{2,}")
-_EMAIL_LENGTH = 254
-_LOCAL_PART_LENGTH = 64
-_FRENCH_NUMBER = re.compile(r"0[1-9][0-9]{8}")
-_FOREIGN_NUMBER = re.compile(r"\+(?!0)[0-9]{6,15}")
-_POSTCODE = re.compile(r"(?:0[1-9]|[1-8][0-9]|9[0-8])[0-9]{3}")
+_POSTCODE = re.compile(r"(?:0[1-9]|[1-8][0-9]|9[0-5])[0-9]{3}|97[1-8][0-9]{2}|98[04678][0-9]{2}")
+_DEPARTMENT_OF_CORSICA = re.compile(r"2[ab]", re.IGNORECASE)
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4\u0060", "'"))
+
+
+def tidy(typed: str) -> str:
+    """What was typed, in one form: accents composed, plain apostrophes, single plain spaces and none around.
+
+    A telephone's keyboard writes other apostrophes than a computer's, and a word processor leaves no-break spaces: they
+    are the same to who reads them, so they make no other name, and no entry in the history.
+    """
+    return " ".join(unicodedata.normalize("NFC", typed).translate(_APOSTROPHES).split())
+
+
+def visible(value: str) -> str:
+    """The value, if all of it can be seen.
+
+    Raises:
+        InvalidFieldError: a control, formatting, private or unassigned character is in it.
+    """
+    if any(unicodedata.category(character).startswith("C") for character in value):
+        raise InvalidFieldError(
+            "invisible_character",
+            "Le texte contient un caractère invisible : saisissez-le de nouveau au clavier.",
+            "The text contains an invisible character: type it again.",
+        )
+    return value
 
 
 def text(longest: int) -> Callable[[str], str]:
@@ -46,61 +67,27 @@ def text(longest: int) -> Callable[[str], str]:
             raise InvalidFieldError(
                 "too_long", f"Au plus {longest} caractères sont acceptés.", f"At most {longest} characters."
             )
-        if any(unicodedata.category(character).startswith("C") for character in value):
-            raise InvalidFieldError(
-                "invisible_character",
-                "Le texte contient un caractère invisible : saisissez-le de nouveau au clavier.",
-                "The text contains an invisible character: type it again.",
-            )
-        return value
+        return visible(value)
 
     return check
 
 
-def email(value: str) -> str:
-    """An e-mail address, its domain in lower case. Nothing is sent to it.
-
-    Raises:
-        InvalidFieldError: it has not the form of one.
-    """
-    local, _, domain = value.rpartition("@")
-    well_formed = _EMAIL.fullmatch(value) and ".." not in value and not local.startswith(".")
-    if not well_formed or local.endswith(".") or len(value) > _EMAIL_LENGTH or len(local) > _LOCAL_PART_LENGTH:
-        raise InvalidFieldError(
-            "not_an_email",
-            "L'adresse électronique n'est pas valable : une forme comme ce.0752387m@ac-paris.fr est attendue.",
-            "Not an e-mail address: something like ce.0752387m@ac-paris.fr is expected.",
-        )
-    return f"{text(_EMAIL_LENGTH)(local)}@{domain.lower()}"
-
-
-def telephone(value: str) -> str:
-    """A French number as `01 23 45 67 89`, whatever its dots, dashes, `+33` or `(0)`; another country's as `+687…`.
-
-    Raises:
-        InvalidFieldError: it is neither.
-    """
-    digits = re.sub(r"[\s.\-/]|\(0\)", "", value)
-    digits = re.sub(r"^00", "+", digits)
-    digits = re.sub(r"^\+33", "0", digits)
-    if _FRENCH_NUMBER.fullmatch(digits):
-        return " ".join(digits[start : start + 2] for start in range(0, 10, 2))
-    if _FOREIGN_NUMBER.fullmatch(digits):
-        return digits
-    raise InvalidFieldError(
-        "not_a_telephone",
-        "Le numéro de téléphone n'est pas valable : dix chiffres sont attendus, par exemple 01 23 45 67 89.",
-        "Not a telephone number: ten digits are expected, for example 01 23 45 67 89.",
-    )
-
-
 def postcode(value: str) -> str:
-    """A French postcode: five digits, of which the first two name a department or an overseas territory.
+    """A French postcode: five digits that begin as those of a department, of an overseas territory or of Monaco do.
+
+    Corsica's begin with 20; 97 goes to 978 (Saint-Martin), and of 98 there are Monaco (980), the austral lands (984),
+    Wallis-et-Futuna (986), Polynesia (987) and New Caledonia (988).
 
     Raises:
         InvalidFieldError: it is not one.
     """
     digits = value.replace(" ", "")
+    if _DEPARTMENT_OF_CORSICA.match(digits):
+        raise InvalidFieldError(
+            "not_a_postcode",
+            "Le code postal n'est pas valable : en Corse il commence par 20, par exemple 20000 pour Ajaccio.",
+            "Not a postcode: in Corsica they begin with 20, for example 20000 for Ajaccio.",
+        )
     if not _POSTCODE.fullmatch(digits):
         raise InvalidFieldError(
             "not_a_postcode",

@@ -1,10 +1,10 @@
 """The establishment sheet: its fields, what it is ready for, and what changed between two versions of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cpro_settings.domain import fields
+from cpro_settings.domain import contact_fields, fields
 from cpro_settings.domain.fields import FieldError, InvalidFieldError
 
 
@@ -20,6 +20,7 @@ class Sheet:
     telephone: str | None = None
     head: str | None = None
     academy: str | None = None
+    website: str | None = None
 
     def values(self) -> dict[str, str | None]:
         """The fields by name."""
@@ -28,13 +29,14 @@ class Sheet:
 
 FIELD_RULES: Mapping[str, Callable[[str], str]] = {
     "name": fields.text(120),
-    "email": fields.email,
+    "email": contact_fields.email,
     "street": fields.text(160),
     "postcode": fields.postcode,
     "city": fields.text(80),
-    "telephone": fields.telephone,
+    "telephone": contact_fields.telephone,
     "head": fields.text(100),
     "academy": fields.text(60),
+    "website": contact_fields.website,
 }
 
 NEEDED_FOR_USERS_AND_PASSPORTS = ("name", "email")
@@ -66,6 +68,17 @@ class Change:
     fields: Mapping[str, tuple[str | None, str | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """A field that is no longer what somebody read: what it was then, what it is now, and who last changed it when."""
+
+    field: str
+    before: str | None
+    current: str | None
+    changed_at: datetime
+    changed_by: str
+
+
 class InvalidSheetError(ValueError):
     """Some fields break their rules: all of them are here."""
 
@@ -75,7 +88,7 @@ class InvalidSheetError(ValueError):
 
 
 def read(typed: Mapping[str, str | None]) -> Sheet:
-    """The sheet behind what was typed: spaces tidied up, empty fields None.
+    """The sheet behind what was typed: tidied up, empty fields None.
 
     Raises:
         InvalidSheetError: with every field that is wrong.
@@ -83,9 +96,9 @@ def read(typed: Mapping[str, str | None]) -> Sheet:
     accepted: dict[str, str | None] = {}
     errors: list[FieldError] = []
     for name, rule in FIELD_RULES.items():
-        value = " ".join((typed.get(name) or "").split())
+        value = fields.tidy(typed.get(name) or "")
         try:
-            accepted[name] = rule(value) if value else None
+            accepted[name] = rule(fields.visible(value)) if value else None
         except InvalidFieldError as error:
             errors.append(error.at(name))
     if errors:
@@ -102,3 +115,13 @@ def changes_between(before: Sheet, after: Sheet) -> dict[str, tuple[str | None, 
     """The fields that differ, each with what it was and what it became."""
     new = after.values()
     return {name: (old, new[name]) for name, old in before.values().items() if old != new[name]}
+
+
+def overtaken_by(changes: Sequence[Change]) -> tuple[Overtaken, ...]:
+    """What these saved versions, oldest first, came to. A field that was changed and changed back is not among it."""
+    newest: dict[str, Overtaken] = {}
+    for change in changes:
+        for name, (before, after) in change.fields.items():
+            first = newest[name].before if name in newest else before
+            newest[name] = Overtaken(name, first, after, change.changed_at, change.changed_by)
+    return tuple(newest[name] for name in FIELD_RULES if name in newest and newest[name].before != newest[name].current)

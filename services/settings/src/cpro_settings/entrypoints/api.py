@@ -1,6 +1,7 @@
 """The HTTP API: decode, call one handler, encode."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -21,9 +22,14 @@ from cpro_platform.http import (
     require_match,
 )
 from cpro_settings.bootstrap import Service
-from cpro_settings.domain.sheet import StoredSheet
-from cpro_settings.entrypoints import notification_api
-from cpro_settings.entrypoints.models import ChangeOut, SheetIn, SheetOut, TransferSettingsIn, TransferSettingsOut
+from cpro_settings.domain.sheet import Overtaken, StoredSheet
+from cpro_settings.entrypoints import notification_api, opt_in_api
+from cpro_settings.entrypoints.models import (
+    ChangeOut,
+    OvertakenOut,
+    SheetIn,
+    SheetOut,
+)
 from cpro_settings.entrypoints.wiring import Wired
 from cpro_settings.errors import INVALID_SHEET
 from cpro_settings.handlers import establishments as handlers
@@ -44,7 +50,7 @@ def create(service: Service) -> FastAPI:
     return create_app(
         title="CPro settings",
         service="settings",
-        routers=[router, notification_api.router],
+        routers=[router, opt_in_api.router, notification_api.router],
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
@@ -86,15 +92,21 @@ async def save_sheet(
     response: Response,
     if_match: IfMatch = None,
 ) -> SheetOut:
-    """Remplace la fiche. `If-Match` porte l'ETag de la version lue ; un champ vide ou absent est effacé."""
+    """Remplace la fiche. `If-Match` porte l'ETag de la version lue ; un champ vide ou absent est effacé.
 
-    def check_version(current: StoredSheet) -> None:
-        require_match(if_match, _etag(current))
+    Si elle a changé entre-temps (412), `changes` dit quels champs : la valeur lue, l'actuelle, qui l'a modifiée et
+    quand ; `null` quand la version annoncée n'a jamais existé.
+    """
+
+    def check_version(current: StoredSheet, overtaken: Sequence[Overtaken] | None) -> None:
+        told = None if overtaken is None else [OvertakenOut.of(one).model_dump(mode="json") for one in overtaken]
+        require_match(if_match, _etag(current), changes=told)
 
     stored = await handlers.save_sheet(
         uai,
         body.typed(),
         by=principal.subject,
+        read_version=_version_of(if_match),
         check_version=check_version,
         establishments=service.establishments,
         sheets=service.sheets,
@@ -128,22 +140,11 @@ async def read_history(
     )
 
 
-@router.get("/transfer-settings", responses=_UNKNOWN)
-async def read_transfer_settings(_: AdministratorOf, uai: UaiPath, service: Wired) -> TransferSettingsOut:
-    """Si l'établissement participe au transfert des données, et comment il tient sa base élèves."""
-    return TransferSettingsOut.of(await handlers.read_opt_in(uai, opt_ins=service.opt_ins))
-
-
-@router.put("/transfer-settings", responses=_UNKNOWN)
-async def choose_transfer_settings(
-    principal: AdministratorOf, uai: UaiPath, body: TransferSettingsIn, service: Wired
-) -> TransferSettingsOut:
-    """Active ou désactive le transfert des données. Renvoyer le même choix ne change rien."""
-    chosen = await handlers.choose_opt_in(
-        uai, body.choice(), by=principal.subject, opt_ins=service.opt_ins, clock=service.clock
-    )
-    return TransferSettingsOut.of(chosen)
-
-
 def _etag(stored: StoredSheet) -> str:
     return f'"{stored.version}"'
+
+
+def _version_of(if_match: str | None) -> int | None:
+    """The version that an ETag of ours stands for. No other has that form."""
+    ours = re.fullmatch(r'\s*"([0-9]{1,18})"\s*', if_match or "", re.ASCII)
+    return int(ours[1]) if ours else None

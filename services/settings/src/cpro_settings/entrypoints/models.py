@@ -4,10 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from cpro_contracts.establishments import RosterSource
 from cpro_contracts.identifiers import Uai
-from cpro_settings.domain.opt_in import Choice, OptIn
-from cpro_settings.domain.sheet import Change, StoredSheet, missing_fields
+from cpro_settings.domain.sheet import Change, Overtaken, StoredSheet, missing_fields
 
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "Lycée professionnel Jean-Jaurès",
@@ -18,6 +16,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "telephone": "01 23 45 67 89",
     "head": "Mme Dupont",
     "academy": "Paris",
+    "website": "https://www.lycee-jean-jaures.example",
 }
 # Long enough to be no rule of the sheet: those are in the domain, so that all errors come at once and in words.
 _Typed = Annotated[str | None, Field(max_length=10_000)]
@@ -36,6 +35,7 @@ class SheetIn(BaseModel):
     telephone: _Typed = None
     head: _Typed = None
     academy: _Typed = None
+    website: _Typed = None
 
     def typed(self) -> dict[str, str | None]:
         """What was typed, by field."""
@@ -76,6 +76,7 @@ class SheetOut(BaseModel):
     telephone: str | None
     head: str | None
     academy: str | None
+    website: str | None
     changed_at: AwareDatetime | None
     changed_by: str | None
     ready_for: ReadyFor
@@ -117,48 +118,22 @@ class ChangeOut(BaseModel):
         return cls(version=change.version, changed_at=change.changed_at, changed_by=change.changed_by, fields=fields)
 
 
-class TransferSettingsIn(BaseModel):
-    """The administrator's choice."""
+class OvertakenOut(BaseModel):
+    """A field that changed since the caller read it: a member of the problem 412."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"enabled": True, "roster_source": "siecle"}]}
-    )
-
-    enabled: bool = Field(strict=True)
-    roster_source: RosterSource
-
-    def choice(self) -> Choice:
-        """The choice, as the domain knows it."""
-        return Choice(self.enabled, self.roster_source)
-
-
-class TransferSettingsOut(BaseModel):
-    """The choice in force, when it was made and by whom."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "enabled": True,
-                    "roster_source": "siecle",
-                    "changed_at": "2026-09-01T08:00:00Z",
-                    "changed_by": "administrateur-0752387M",
-                }
-            ]
-        }
-    )
-
-    enabled: bool
-    roster_source: RosterSource
-    changed_at: AwareDatetime | None
-    changed_by: str | None
+    field: str
+    before: str | None
+    current: str | None
+    changed_at: AwareDatetime
+    changed_by: str
 
     @classmethod
-    def of(cls, opt_in: OptIn) -> Self:
-        """What is answered for an opt-in."""
+    def of(cls, overtaken: Overtaken) -> Self:
+        """What is answered for such a field."""
         return cls(
-            enabled=opt_in.choice.enabled,
-            roster_source=opt_in.choice.roster_source,
-            changed_at=opt_in.changed_at,
-            changed_by=opt_in.changed_by,
+            field=overtaken.field,
+            before=overtaken.before,
+            current=overtaken.current,
+            changed_at=overtaken.changed_at,
+            changed_by=overtaken.changed_by,
         )

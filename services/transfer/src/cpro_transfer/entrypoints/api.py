@@ -25,6 +25,7 @@ from cpro_transfer.entrypoints import (
     consumers_api,
     dead_letters_api,
     event_replays_api,
+    outlook_api,
     replay_api,
     support_api,
     support_transfers_api,
@@ -63,6 +64,7 @@ def create(service: Service) -> FastAPI:
         routers=[
             router,
             authorisation_api.router,
+            outlook_api.router,
             support_api.router,
             replay_api.router,
             support_transfers_api.router,
