@@ -12,6 +12,7 @@ from cpro_embedded.ports import free_ports
 from cpro_media.domain.images import Refusal
 from cpro_media.errors import REFUSALS, image_refused
 from cpro_platform.object_store import ObjectStore
+from cpro_test_support.depth import slow
 from cpro_test_support.hostile_pictures import ACCEPTED, HostilePicture, hostile_pictures
 from cpro_test_support.pictures import a_logo, encoded
 from cpro_test_support.servers import Servers
@@ -53,6 +54,7 @@ async def answers_at(port: int) -> bool:
             return False
 
 
+@slow
 async def test_the_service_answers_others_while_hostile_pictures_are_uploaded(
     running: httpx.AsyncClient, bucket: ObjectStore
 ) -> None:
@@ -92,6 +94,7 @@ def an_example_of(refusal: Refusal) -> HostilePicture:
     return next(picture for picture in hostile_pictures() if picture.outcome == refusal)
 
 
+@slow
 @pytest.mark.parametrize("refusal", Refusal)
 async def test_each_refusal_is_said_in_french_and_in_english_to_who_asks(
     client: httpx.AsyncClient, bucket: ObjectStore, refusal: Refusal

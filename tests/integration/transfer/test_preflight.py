@@ -361,7 +361,8 @@ async def test_a_disk_that_is_really_full_keeps_no_school_from_its_work(
         filler.unlink()
         await batch.moves_in_the_end()
 
-    assert {transfer["state"] for transfer in full} == {state}
+    # A new session may find no room for its own files: then it is the first step that fails.
+    assert {transfer["state"] for transfer in full} <= {state, "holding"}
     assert await _unsplit(batch, full)
 
 

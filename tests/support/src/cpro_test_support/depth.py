@@ -1,7 +1,7 @@
 """How much of a long proof runs where: a short version in `make test`, all of it in `make faults` and `make proofs`."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -21,3 +21,10 @@ def examples(number: int) -> int:
 def points(all_of_them: Iterable[Any], *, in_every_run: Collection[Any]) -> list[Any]:
     """Parameters of which `make test` tries those `in_every_run`, and `make faults` all."""
     return [pytest.param(one, marks=[] if one in in_every_run else [pytest.mark.faults]) for one in all_of_them]
+
+
+def in_part(rows: Sequence[Any]) -> list[Any]:
+    """Parameters of which `make test` tries every third, and `make proofs` all."""
+    return [
+        pytest.param(row, marks=[slow] if number % _SHARE_OF_A_SHORT_RUN else []) for number, row in enumerate(rows)
+    ]

@@ -26,10 +26,10 @@ async def all_rows(world: TransferWorld) -> dict[str, list[tuple[Any, ...]]]:
     """
     found = await row_versions(world)
     async with world.database.begin() as tx:
-        query = "SELECT 'transfer', ctid::text, xmin::text FROM transfer WHERE NOT origin_uai = ANY (%s)"
-        foreign = set(await (await tx.execute(query, (list(world.schools.known),))).fetchall())
-    ours = [row for row in found["transfers"] if row[0] not in _OF_REPLAYS and row not in foreign]
-    return found | {"transfers": ours}
+        query = "SELECT 'transfer', ctid::text, xmin::text FROM transfer WHERE origin_uai = ANY (%s)"
+        own_transfers = await (await tx.execute(query, (list(world.schools.known),))).fetchall()
+    others = [row for row in found["transfers"] if row[0] not in {*_OF_REPLAYS, "transfer"}]
+    return found | {"transfers": [*others, *own_transfers]}
 
 
 async def replayed_messages(world: TransferWorld, replay_id: str) -> list[Record]:
