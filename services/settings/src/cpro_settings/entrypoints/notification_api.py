@@ -8,14 +8,13 @@ from fastapi import APIRouter, Query, Response
 
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
-from cpro_platform.errors import RefusedError
 from cpro_platform.http import (
     IfMatch,
     Page,
     UaiPath,
-    decode_cursor,
     documented,
     encode_cursor,
+    read_cursor,
     require_match,
 )
 from cpro_settings.domain.notifications import Preference, Standing
@@ -98,7 +97,7 @@ async def read_notifications(
     """Les avis par courriel, du plus récent au plus ancien : envoyés, refusés ou en attente, et pourquoi."""
     found = await notifying.read_mails(
         uai,
-        before=_position(cursor),
+        before=read_cursor(cursor, datetime.fromisoformat, UUID),
         limit=limit + 1,
         establishments=service.establishments,
         preferences=service.preferences,
@@ -108,18 +107,6 @@ async def read_notifications(
         items=[NotificationOut.of(report) for report in page],
         next_cursor=encode_cursor(page[-1].formed_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
     )
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
-    position = decode_cursor(cursor, types=(str, str))
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
-    except ValueError:
-        raise RefusedError(
-            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
-        ) from None
 
 
 def _etag(preference: Preference) -> str:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response, status
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf, Principal, Role
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, UaiPath, documented, encode_cursor, read_cursor
 from cpro_transfer import refusals
 from cpro_transfer.domain.support import Order
 from cpro_transfer.entrypoints.authorisation_models import (
@@ -42,14 +42,14 @@ async def list_transferable_pupils(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[TransferablePupilOut]:
-    after = decode_cursor(cursor, types=[str, str, str, str, str])
+    after = read_cursor(cursor, str, str, str, str, UUID)
     if after and after[0] != order:
         raise RefusedError(
             problems.INVALID_REQUEST,
             "Le curseur est celui d'une liste dans un autre ordre.",
             "The cursor is one of a list in another order.",
         )
-    position = (str(after[1]), str(after[2]), str(after[3]), UUID(str(after[4]))) if after else None
+    position = after[1:] if after else None
     with known_establishment():
         found = await service.former_pupils.page(uai, order=order, search=search, after=position, limit=limit + 1)
     page = found[:limit]

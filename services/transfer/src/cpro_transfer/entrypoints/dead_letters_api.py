@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from cpro_contracts import problems
 from cpro_platform.auth import Principal, Role, Support, any_of
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, documented, encode_cursor, read_cursor
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.dead_letters import LetterState, Settling
 from cpro_transfer.entrypoints.dead_letter_models import (
@@ -40,7 +40,7 @@ async def list_letters(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[LetterOut]:
     found = await _service(request).letters.page(
-        topic=topic, cause=cause, state=state, after=_position(cursor), limit=limit + 1
+        topic=topic, cause=cause, state=state, after=read_cursor(cursor, datetime.fromisoformat, UUID), limit=limit + 1
     )
     page = found[:limit]
     return Page(
@@ -90,18 +90,6 @@ async def read_letter(letter_id: UUID, request: Request, _: SupportOrOperations)
     if not found:
         raise RefusedError(problems.NOT_FOUND, "Ce message n'existe pas.", "There is no such letter.")
     return LetterInFull.of(found[0])
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
-    position = decode_cursor(cursor, types=[str, str])
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
-    except ValueError:
-        raise RefusedError(
-            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
-        ) from None
 
 
 def _service(request: Request) -> Service:

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from cpro_contracts import problems
 from cpro_platform.auth import Principal, Role, Support, any_of
-from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, decode_cursor, documented, encode_cursor, read_cursor
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.entrypoints.event_replay_models import EventReplayIn, EventReplayOut, SchoolReplayOut
 from cpro_transfer.handlers.replaying_events import REPLAY_MISCHOSEN, REPLAY_STATE, REPLAY_UNKNOWN
@@ -42,7 +41,7 @@ async def list_replays(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[EventReplayOut]:
-    found = await _service(request).event_replays.page(_position(cursor), limit + 1)
+    found = await _service(request).event_replays.page(read_cursor(cursor, datetime.fromisoformat, UUID), limit + 1)
     page = found[:limit]
     return Page(
         items=[EventReplayOut.of(replay) for replay in page],
@@ -85,18 +84,6 @@ async def start_replay(replay_id: UUID, request: Request, principal: Support) ->
 async def cancel_replay(replay_id: UUID, request: Request, principal: Support) -> EventReplayOut:
     """Ce qui est publié le reste."""
     return EventReplayOut.of(await _service(request).replay_desk.cancel(replay_id, principal.subject))
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
-    position = decode_cursor(cursor, types=[str, str])
-    if position is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(position[0])), UUID(str(position[1]))
-    except ValueError:
-        raise RefusedError(
-            problems.INVALID_REQUEST, "Le curseur de page n'est pas valable.", "The page cursor is not valid."
-        ) from None
 
 
 def _service(request: Request) -> Service:

@@ -11,7 +11,7 @@ from cpro_contracts import problems
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import Support
 from cpro_platform.errors import RetryableError
-from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, documented, encode_cursor, read_cursor
 from cpro_platform.logs import get_logger
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer import refusals
@@ -39,9 +39,8 @@ _log = get_logger(__name__)
 async def list_authorisations(
     service: Wired, _: Support, cursor: Cursor = None, limit: QueueLimit = 25
 ) -> Page[WaitingAuthorisationOut]:
-    after = decode_cursor(cursor, types=[str, str])
-    position = (datetime.fromisoformat(str(after[0])), UUID(str(after[1]))) if after else None
-    found = await service.authorisations.queue(after=position, limit=limit + 1)
+    after = read_cursor(cursor, datetime.fromisoformat, UUID)
+    found = await service.authorisations.queue(after=after, limit=limit + 1)
     page, now = found[:limit], service.clock.now()
     turns = asyncio.Semaphore(_AT_A_TIME)
     missing = await asyncio.gather(*(_missing(service, one, turns) for one in page))

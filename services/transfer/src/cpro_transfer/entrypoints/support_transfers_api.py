@@ -13,7 +13,7 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Page, documented, encode_cursor, read_cursor
 from cpro_platform.http.problem_responses import language_of
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.sentences import sentence
@@ -97,9 +97,8 @@ async def list_transfers(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[SupportTransferOut]:
     service = _service(request)
-    after = decode_cursor(cursor, types=[str, str])
-    position = (datetime.fromisoformat(str(after[0])), UUID(str(after[1]))) if after else None
-    found = await service.desk.page(state=status, uai=_checked(uai), after=position, limit=limit + 1)
+    after = read_cursor(cursor, datetime.fromisoformat, UUID)
+    found = await service.desk.page(state=status, uai=_checked(uai), after=after, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
     return Page(
