@@ -117,9 +117,7 @@ class PostgresSupportDesk:
             NotNowError: it is neither held nor postponed; nothing was changed.
         """
         async with self._acting(transfer_id) as (tx, transfer):
-            lease = await (
-                await tx.execute("SELECT lease_until FROM transfer WHERE id = %s", (transfer_id,))
-            ).fetchone()
+            lease = await (await tx.execute(_LEASE, (transfer_id,))).fetchone()
             if not waits_for_a_retry(transfer, leased=bool(lease and lease[0])):
                 raise NotNowError(transfer)
             if dry_run:

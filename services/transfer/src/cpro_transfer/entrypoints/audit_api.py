@@ -5,21 +5,18 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
-from cpro_platform.auth import Principal, Role, any_of
+from cpro_platform.auth import Principal, Role, Support, any_of
 from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_transfer.adapters.audit_trail import AuditLine
-from cpro_transfer.bootstrap import Service
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
 AdministratorOrSupport = Annotated[Principal, Depends(any_of(Role.ADMINISTRATOR, Role.SUPPORT))]
-Support = Annotated[Principal, Depends(any_of(Role.SUPPORT))]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
 
 
 class AuditOut(BaseModel):
@@ -71,9 +68,8 @@ class FullAuditOut(AuditOut):
 @router.get("/establishments/{uai}/audit", summary="Ce qui a été fait des transferts de l'établissement",
             responses=documented(problems.INVALID_UAI))  # fmt: skip
 async def list_own(
-    uai: UaiPath, request: Request, _: AdministratorOrSupport, cursor: Cursor = None, limit: Limit = 50
+    uai: UaiPath, service: Wired, _: AdministratorOrSupport, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[OwnAuditOut]:
-    service: Service = request.app.state.service
     found = await service.audit.page(uai=uai, before=_before(cursor), limit=limit + 1)
     page, following = _cut(found, limit)
     return Page(items=[OwnAuditOut.of(uai, line) for line in page], next_cursor=following)
@@ -81,13 +77,12 @@ async def list_own(
 
 @router.get("/support/audit", summary="Tout ce qui a été fait, du plus récent au plus ancien")
 async def list_all(
-    request: Request,
+    service: Wired,
     _: Support,
     transfer_id: Annotated[UUID | None, Query(description="Seulement de ce transfert")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[FullAuditOut]:
-    service: Service = request.app.state.service
     found = await service.audit.page(transfer_id=transfer_id, before=_before(cursor), limit=limit + 1)
     page, following = _cut(found, limit)
     return Page(items=[FullAuditOut.of(line) for line in page], next_cursor=following)

@@ -1,18 +1,13 @@
 """The consumers whose messages can become dead letters: whether they run, and when they stop by themselves."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from cpro_platform.auth import Principal, Role, any_of
 from cpro_platform.consuming import FailureLimit
-from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.dead_letters import LetterState
+from cpro_transfer.entrypoints.dependencies import SupportOrOperations, Wired
 
 router = APIRouter(prefix="/v1/support/consumers", tags=["support"])
-
-SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
 
 
 class LimitOut(BaseModel):
@@ -42,8 +37,7 @@ class ConsumersOut(BaseModel):
 
 
 @router.get("", summary="Les consommateurs : qui tourne, qui s'est arrêté, et leur limite d'échecs")
-async def list_consumers(request: Request, _: SupportOrOperations) -> ConsumersOut:
-    service: Service = request.app.state.service
+async def list_consumers(service: Wired, _: SupportOrOperations) -> ConsumersOut:
     waiting = await service.letters.groups(LetterState.WAITING)
     standings = await service.consumer_groups.standings({service.config.join_group, *filter(None, waiting)})
     limit = FailureLimit()

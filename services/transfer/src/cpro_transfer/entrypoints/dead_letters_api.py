@@ -1,16 +1,14 @@
 """What could not be handled, and what support does about it."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter
 
 from cpro_contracts import problems
-from cpro_platform.auth import Principal, Role, Support, any_of
+from cpro_platform.auth import Support
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import Page, documented, encode_cursor, read_cursor
-from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.dead_letters import LetterState, Settling
 from cpro_transfer.entrypoints.dead_letter_models import (
     LetterCountOut,
@@ -20,26 +18,25 @@ from cpro_transfer.entrypoints.dead_letter_models import (
     LetterReplayIn,
     SettledOut,
 )
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, SupportOrOperations, Wired
 from cpro_transfer.handlers.dead_letters import LETTER_SETTLED, LETTER_UNKNOWN
 from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/dead-letters", tags=["support"])
 
-SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
-
 
 @router.get("", summary="Les messages qui n'ont pas pu être traités, du plus récent au plus ancien")
 async def list_letters(
-    request: Request,
+    service: Wired,
     _: SupportOrOperations,
     *,
     topic: str | None = None,
     cause: str | None = None,
     state: LetterState | None = None,
-    cursor: Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Page[LetterOut]:
-    found = await _service(request).letters.page(
+    found = await service.letters.page(
         topic=topic, cause=cause, state=state, after=read_cursor(cursor, datetime.fromisoformat, UUID), limit=limit + 1
     )
     page = found[:limit]
@@ -50,8 +47,8 @@ async def list_letters(
 
 
 @router.get("/counts", summary="Combien de messages, par sujet, cause et état")
-async def count_letters(request: Request, _: SupportOrOperations) -> list[LetterCountOut]:
-    return [LetterCountOut.of(count) for count in await _service(request).letters.counts()]
+async def count_letters(service: Wired, _: SupportOrOperations) -> list[LetterCountOut]:
+    return [LetterCountOut.of(count) for count in await service.letters.counts()]
 
 
 @router.post(
@@ -59,9 +56,9 @@ async def count_letters(request: Request, _: SupportOrOperations) -> list[Letter
     summary="Remettre des messages sur leur sujet, tels quels",
     responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
 )
-async def replay_letters(asked: LetterReplayIn, request: Request, principal: Support) -> SettledOut:
+async def replay_letters(asked: LetterReplayIn, service: Wired, principal: Support) -> SettledOut:
     """Chacun une fois. Par sujet et cause, 500 au plus à la fois : `left` dit combien attendent encore."""
-    desk = _service(request).letter_desk
+    desk = service.letter_desk
     if asked.dry_run:
         return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
     settling = Settling(principal.subject, asked.ticket, asked.request_id)
@@ -73,9 +70,9 @@ async def replay_letters(asked: LetterReplayIn, request: Request, principal: Sup
     summary="Écarter des messages, avec un motif",
     responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
 )
-async def discard_letters(asked: LetterDiscardIn, request: Request, principal: Support) -> SettledOut:
+async def discard_letters(asked: LetterDiscardIn, service: Wired, principal: Support) -> SettledOut:
     """Ils restent consultables, sur leur sujet et ici, aussi longtemps que les autres."""
-    desk = _service(request).letter_desk
+    desk = service.letter_desk
     if asked.dry_run:
         return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
     settling = Settling(principal.subject, asked.ticket, asked.request_id, asked.reason)
@@ -85,13 +82,8 @@ async def discard_letters(asked: LetterDiscardIn, request: Request, principal: S
 @router.get(
     "/{letter_id}", summary="Un message, avec ses en-têtes et son contenu", responses=documented(problems.NOT_FOUND)
 )
-async def read_letter(letter_id: UUID, request: Request, _: SupportOrOperations) -> LetterInFull:
-    found = await _service(request).letters.find([letter_id])
+async def read_letter(letter_id: UUID, service: Wired, _: SupportOrOperations) -> LetterInFull:
+    found = await service.letters.find([letter_id])
     if not found:
         raise RefusedError(problems.NOT_FOUND, "Ce message n'existe pas.", "There is no such letter.")
     return LetterInFull.of(found[0])
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service

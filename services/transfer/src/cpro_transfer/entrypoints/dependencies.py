@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from cpro_contracts import problems
+from cpro_platform.auth import Principal, Role, any_of
 from cpro_platform.errors import RefusedError
 from cpro_platform.http.problem_responses import language_of
 from cpro_tenant_db.errors import TenantUnknownError
@@ -24,6 +25,7 @@ def _language(request: Request) -> str:
     return language_of(request.headers)
 
 
+SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
 Wired = Annotated[Service, Depends(_service)]
 Language = Annotated[str, Depends(_language)]
 Limit = Annotated[int, Query(ge=1, le=200)]

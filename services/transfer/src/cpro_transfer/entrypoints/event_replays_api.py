@@ -4,20 +4,17 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 
 from cpro_contracts import problems
-from cpro_platform.auth import Principal, Role, Support, any_of
+from cpro_platform.auth import Support
 from cpro_platform.http import Page, decode_cursor, documented, encode_cursor, read_cursor
-from cpro_transfer.bootstrap import Service
+from cpro_transfer.entrypoints.dependencies import Cursor, SupportOrOperations, Wired
 from cpro_transfer.entrypoints.event_replay_models import EventReplayIn, EventReplayOut, SchoolReplayOut
 from cpro_transfer.handlers.replaying_events import REPLAY_MISCHOSEN, REPLAY_STATE, REPLAY_UNKNOWN
 from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/event-replays", tags=["support"])
-
-SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
-Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
 
 
 @router.post(
@@ -26,9 +23,9 @@ Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page pr
     summary="Compter les événements à publier de nouveau",
     responses=documented(REPLAY_MISCHOSEN, problems.ESTABLISHMENT_UNKNOWN, TICKET_MALFORMED),
 )
-async def ask_for_replay(asked: EventReplayIn, request: Request, principal: Support) -> EventReplayOut:
+async def ask_for_replay(asked: EventReplayIn, service: Wired, principal: Support) -> EventReplayOut:
     """Rien n'est publié avant `start`."""
-    replay = await _service(request).replay_desk.ask(
+    replay = await service.replay_desk.ask(
         asked.id, asked.selection(), rate=asked.events_per_second, ticket=asked.ticket, by=principal.subject
     )
     return EventReplayOut.of(replay)
@@ -36,12 +33,12 @@ async def ask_for_replay(asked: EventReplayIn, request: Request, principal: Supp
 
 @router.get("", summary="Les rejeux, du plus récent au plus ancien")
 async def list_replays(
-    request: Request,
+    service: Wired,
     _: SupportOrOperations,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[EventReplayOut]:
-    found = await _service(request).event_replays.page(read_cursor(cursor, datetime.fromisoformat, UUID), limit + 1)
+    found = await service.event_replays.page(read_cursor(cursor, datetime.fromisoformat, UUID), limit + 1)
     page = found[:limit]
     return Page(
         items=[EventReplayOut.of(replay) for replay in page],
@@ -50,8 +47,8 @@ async def list_replays(
 
 
 @router.get("/{replay_id}", summary="Un rejeu et où il en est", responses=documented(REPLAY_UNKNOWN))
-async def read_replay(replay_id: UUID, request: Request, _: SupportOrOperations) -> EventReplayOut:
-    return EventReplayOut.of(await _service(request).replay_desk.find(replay_id))
+async def read_replay(replay_id: UUID, service: Wired, _: SupportOrOperations) -> EventReplayOut:
+    return EventReplayOut.of(await service.replay_desk.find(replay_id))
 
 
 @router.get(
@@ -59,13 +56,12 @@ async def read_replay(replay_id: UUID, request: Request, _: SupportOrOperations)
 )
 async def list_schools_of_replay(
     replay_id: UUID,
-    request: Request,
+    service: Wired,
     _: SupportOrOperations,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Page[SchoolReplayOut]:
     (after,) = decode_cursor(cursor, types=[str]) or ("",)
-    service = _service(request)
     await service.replay_desk.find(replay_id)
     found = await service.event_replays.schools(replay_id, str(after), limit + 1)
     page = found[:limit]
@@ -76,16 +72,11 @@ async def list_schools_of_replay(
 
 
 @router.post("/{replay_id}/start", summary="Lancer un rejeu compté", responses=documented(REPLAY_UNKNOWN, REPLAY_STATE))
-async def start_replay(replay_id: UUID, request: Request, principal: Support) -> EventReplayOut:
-    return EventReplayOut.of(await _service(request).replay_desk.start(replay_id, principal.subject))
+async def start_replay(replay_id: UUID, service: Wired, principal: Support) -> EventReplayOut:
+    return EventReplayOut.of(await service.replay_desk.start(replay_id, principal.subject))
 
 
 @router.post("/{replay_id}/cancel", summary="Arrêter un rejeu", responses=documented(REPLAY_UNKNOWN, REPLAY_STATE))
-async def cancel_replay(replay_id: UUID, request: Request, principal: Support) -> EventReplayOut:
+async def cancel_replay(replay_id: UUID, service: Wired, principal: Support) -> EventReplayOut:
     """Ce qui est publié le reste."""
-    return EventReplayOut.of(await _service(request).replay_desk.cancel(replay_id, principal.subject))
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+    return EventReplayOut.of(await service.replay_desk.cancel(replay_id, principal.subject))

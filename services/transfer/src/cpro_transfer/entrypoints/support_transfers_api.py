@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
@@ -14,11 +14,11 @@ from cpro_contracts.transfers import Reason
 from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import Page, documented, encode_cursor, read_cursor
-from cpro_platform.http.problem_responses import language_of
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.sentences import sentence
 from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Transfer, TransferState
+from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired
 from cpro_transfer.entrypoints.support_problems import (
     NOT_CANCELLABLE,
     NOT_RETRYABLE,
@@ -89,62 +89,63 @@ class SupportTransferOut(BaseModel):
 
 @router.get("", summary="Tous les transferts, du plus récent au plus ancien")
 async def list_transfers(
-    request: Request,
+    service: Wired,
+    language: Language,
     _: Support,
     status: TransferState | None = None,
     uai: Annotated[str | None, Query(description="Seulement ceux de cet établissement")] = None,
-    cursor: Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Page[SupportTransferOut]:
-    service = _service(request)
     after = read_cursor(cursor, datetime.fromisoformat, UUID)
     found = await service.desk.page(state=status, uai=_checked(uai), after=after, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
     return Page(
-        items=await _shown(request, page),
+        items=await _shown(service, language, page),
         next_cursor=encode_cursor(last.planned_at.isoformat(), str(last.id)) if last else None,
     )
 
 
 @router.get("/{transfer_id}", summary="Un transfert", responses=documented(problems.NOT_FOUND))
-async def read_transfer(transfer_id: UUID, request: Request, _: Support) -> SupportTransferOut:
-    return await _one(request, await _service(request).desk.find(transfer_id))
+async def read_transfer(transfer_id: UUID, service: Wired, language: Language, _: Support) -> SupportTransferOut:
+    return await _one(service, language, await service.desk.find(transfer_id))
 
 
 @router.post("/{transfer_id}/retry", summary="Essayer tout de suite un transfert retenu ou reporté",
              responses=documented(problems.NOT_FOUND, NOT_RETRYABLE, TICKET_MALFORMED))  # fmt: skip
-async def retry(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+async def retry(
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
+) -> SupportTransferOut:
     with as_problems(NOT_RETRYABLE):
-        found = await _service(request).support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(request, found)
+        found = await service.support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(service, language, found)
 
 
 @router.post("/{transfer_id}/cancel", summary="Annuler un transfert qui n'est pas encore arrivé",
              responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE, TICKET_MALFORMED))  # fmt: skip
-async def cancel(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+async def cancel(
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
+) -> SupportTransferOut:
     """Les mêmes faits ne l'appelleront plus ; un fait nouveau, si. Aux mains d'un déplacement, il s'arrête dès que
     possible : son état le dit.
     """
     with as_problems(NOT_CANCELLABLE):
-        found = await _service(request).support.cancel(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(request, found)
+        found = await service.support.cancel(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(service, language, found)
 
 
 @router.post("/{transfer_id}/undo", status_code=202, summary="Défaire un transfert terminé",
              responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY, TICKET_MALFORMED))  # fmt: skip
-async def undo(transfer_id: UUID, act: SupportAct, request: Request, principal: Support) -> SupportTransferOut:
+async def undo(
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
+) -> SupportTransferOut:
     """Le retour est lui-même un transfert : c'est lui qui est répondu. Il ramène exactement les données du reçu, et est
     refusé (`touched`) si l'établissement d'accueil y a touché depuis.
     """
     with as_problems(UNDO_UNDER_WAY):
-        found = await _service(request).support.undo(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(request, found)
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+        found = await service.support.undo(transfer_id, _order(principal, act), dry_run=act.dry_run)
+    return await _one(service, language, found)
 
 
 def _order(principal: Principal, act: SupportAct) -> Order:
@@ -158,14 +159,13 @@ def _checked(uai: str | None) -> str | None:
         raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
 
 
-async def _one(request: Request, transfer: Transfer | None) -> SupportTransferOut:
+async def _one(service: Service, language: str, transfer: Transfer | None) -> SupportTransferOut:
     if transfer is None:
         raise RefusedError(problems.NOT_FOUND, "Ce transfert n'existe pas.", "There is no such transfer.")
-    return (await _shown(request, [transfer]))[0]
+    return (await _shown(service, language, [transfer]))[0]
 
 
-async def _shown(request: Request, transfers: Sequence[Transfer]) -> list[SupportTransferOut]:
+async def _shown(service: Service, language: str, transfers: Sequence[Transfer]) -> list[SupportTransferOut]:
     uais = {side for t in transfers for side in (t.origin_uai, t.destination_uai) if side}
-    names = await _service(request).queries.names_of(sorted(uais))
-    language = language_of(request.headers)
+    names = await service.queries.names_of(sorted(uais))
     return [SupportTransferOut.of(transfer, names, language) for transfer in transfers]
