@@ -59,6 +59,10 @@ class OidcSettings(_Piece):
     keys_lifetime_seconds: int = Field(default=600, gt=0)
     refetch_interval_seconds: int = Field(default=10, gt=0)
     """How long an unknown key id waits before it may cause another fetch, so that bad tokens can't flood the issuer."""
+    stale_keys_seconds: int = Field(default=3600, gt=0)
+    """How long known keys serve while the issuer does not answer."""
+    max_token_lifetime_seconds: int = Field(default=24 * 3600, gt=0)
+    """A token that is valid for longer than this is refused: it could not be taken back."""
     fetch_timeout_seconds: float = Field(default=5.0, gt=0)
 
 
