@@ -92,7 +92,7 @@ ATTACKS: dict[str, Callable[[Issuer], str]] = {
     "typ of a logout token": lambda i: _signed(i, typ="logout+jwt"),
     "typ of a security event": lambda i: _signed(i, typ="secevent+jwt"),
     "typ a number": lambda i: _signed(i, typ=1),
-    "an unknown critical extension": lambda i: _signed(i, crit=["urn:of-tomorrow"], **{"urn:of-tomorrow": 1}),
+    "an unknown critical extension": lambda i: _signed(i, crit=["of_tomorrow"], of_tomorrow=1),
     "crit of an unencoded payload": lambda i: _signed(i, crit=["b64"], b64=True),
     "crit empty": lambda i: _signed(i, crit=[]),
     "kid a path": lambda i: _signed(i, kid="../../../../dev/null"),

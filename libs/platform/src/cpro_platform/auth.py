@@ -21,6 +21,7 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.clock import Clock
 from cpro_platform.config import OidcSettings
 from cpro_platform.errors import RefusedError, RetryableError
+from cpro_platform.rate_limits import RateLimiter, RouteClass
 
 _KEY_TYPE_OF = {
     "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
@@ -225,7 +226,8 @@ class AccessRule:
         """The principal.
 
         Raises:
-            RefusedError: 401 without a valid token, 422 with a malformed UAI in the path, 403 without the right.
+            RefusedError: 401 without a valid token, 422 with a malformed UAI in the path, 403 without the right, 429
+                when the caller asks too often.
         """
         if credentials is None:
             raise RefusedError(
@@ -235,6 +237,7 @@ class AccessRule:
             )
         authenticator: Authenticator = request.app.state.authenticator
         principal = await authenticator.authenticate(credentials.credentials)
+        _refuse_too_many(request, principal)
         uai = _uai_in_path(request)
         if not principal.may_act_for(uai, self.roles):
             raise RefusedError(
@@ -259,6 +262,27 @@ AdministratorOf = Annotated[Principal, Depends(administrator_of)]
 """The administrator of the establishment whose `{uai}` is in the path."""
 Support = Annotated[Principal, Depends(support)]
 PlatformOrAdministrator = Annotated[Principal, Depends(platform_or_administrator)]
+
+
+def _refuse_too_many(request: Request, principal: Principal) -> None:
+    """Before the right is looked at: whoever tries one school after another is slowed down as well."""
+    limiter: RateLimiter = request.app.state.rate_limiter
+    seconds = limiter.take(f"{principal.subject} {principal.uai}", _class_of(request))
+    if seconds:
+        raise RefusedError(
+            problems.TOO_MANY_REQUESTS,
+            f"Trop de requêtes ont été envoyées en peu de temps. Réessayez dans {seconds} s.",
+            f"Too many requests were sent in a short time. Try again in {seconds} s.",
+            retry_after_seconds=seconds,
+        )
+
+
+def _class_of(request: Request) -> RouteClass:
+    if request.method in {"GET", "HEAD"}:
+        return RouteClass.READ
+    # A route that takes files sets its own limit of size.
+    takes_files = getattr(request.scope.get("route"), "max_body_size", None) is not None
+    return RouteClass.UPLOAD if takes_files else RouteClass.WRITE
 
 
 def _uai_in_path(request: Request) -> str | None:

@@ -92,12 +92,32 @@ class TenantSettings(_Piece):
         return {name: conninfo.get_secret_value() for name, conninfo in self.clusters.items()}
 
 
+class RateLimit(_Piece):
+    """How often one caller may ask in the long run, and how many requests at once after a rest."""
+
+    per_minute: float = Field(gt=0)
+    burst: int = Field(gt=0)
+
+
+class RateLimitSettings(_Piece):
+    """The limits of one caller in one process, by what a request costs."""
+
+    read: RateLimit = RateLimit(per_minute=1200, burst=600)
+    write: RateLimit = RateLimit(per_minute=300, burst=150)
+    upload: RateLimit = RateLimit(per_minute=60, burst=30)
+
+
 class HttpSettings(_Piece):
-    """Where an API listens, and how long it lets requests finish when it is told to stop."""
+    """Where an API listens, how long it lets requests finish when it is told to stop, and what it asks of callers."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     shutdown_seconds: int = Field(default=20, gt=0)
+    hsts_seconds: int = Field(default=0, ge=0)
+    """How long browsers keep to HTTPS. Only where the service is reached by HTTPS alone; not said by default."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may call the API from a browser. None by default: the UI is behind the same host."""
+    rate_limits: RateLimitSettings = RateLimitSettings()
 
 
 class OperationsSettings(_Piece):
