@@ -95,7 +95,7 @@ class Bench:
         uai = f"{number:07}{uai_key(number)}"
         tenants = self.config.tenants
         async with directory.opened(tenants.directory_conninfo) as opened:
-            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south")
+            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south", ACCESS)
         return uai
 
     def export(self, uai: str, pupils: int, *, minutes: int = 0, style: RecordStyle = RecordStyle.LEAN) -> Path:

@@ -20,12 +20,19 @@ class DatabaseSettings(_Piece):
     """A PostgreSQL database of the service's own. `url` may hold a password, so it is a secret."""
 
     url: SecretStr
+    owner_url: SecretStr | None = None
+    """As whom `migrate` owns the database. Only `migrate` needs it; it makes the login of `url`, with fewer rights."""
     max_connections: int = Field(default=10, gt=0)
 
     @property
     def conninfo(self) -> str:
         """The connection string, in clear."""
         return self.url.get_secret_value()
+
+    @property
+    def owner_conninfo(self) -> str:
+        """The owner's connection string, in clear."""
+        return (self.owner_url or self.url).get_secret_value()
 
 
 class KafkaSettings(_Piece):
@@ -71,6 +78,8 @@ class TenantSettings(_Piece):
 
     directory_url: SecretStr
     clusters: dict[str, SecretStr]
+    role_secret: SecretStr | None = Field(default=None, min_length=32)
+    """The service logs in as a role of its own in each establishment, whose password comes of this."""
     max_open_connections: int = Field(default=50, gt=0)
     idle_seconds: float = Field(default=30.0, gt=0)
     event_log_days: int = Field(default=400, gt=0)
