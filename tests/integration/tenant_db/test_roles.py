@@ -213,6 +213,7 @@ _REFUSALS = {
         (Service.SETTINGS, "DELETE FROM transfer_opt_in_history"),
         (Service.SETTINGS, "SELECT * FROM transfer_receipt"),
         (Service.SIECLE_IMPORT, "SELECT * FROM report"),
+        (Service.SIECLE_IMPORT, "DELETE FROM report"),
         (Service.SIECLE_IMPORT, "UPDATE transfer_opt_in SET enabled = true"),
         (Service.SIECLE_IMPORT, "DELETE FROM pupil"),
         (Service.SIECLE_IMPORT, "DELETE FROM transfer_hold"),
@@ -255,7 +256,17 @@ async def test_the_rights_in_the_database_are_those_of_the_list(neighbours: Neig
                 )
             ).fetchall()
 
-            assert set(rows) == {(table, right) for table, rights in TABLES[service].items() for right in rights}
+            columns = await (
+                await owner.execute(
+                    "SELECT table_name, 'SELECT (' || string_agg(column_name, ', ' ORDER BY column_name) || ')' "
+                    "FROM information_schema.role_column_grants WHERE grantee = %s AND NOT table_name = ANY (%s) "
+                    "GROUP BY table_name",
+                    (roles.group_of(service), [table for table, _ in rows]),
+                )
+            ).fetchall()
+
+            expected = {(table, right) for table, rights in TABLES[service].items() for right in rights}
+            assert {*rows, *columns} == expected
 
 
 async def test_every_table_is_in_the_list_of_a_service(neighbours: Neighbours) -> None:

@@ -31,6 +31,8 @@ TABLES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
     Service.SETTINGS: _SCHEMA_VERSION
     | {"transfer_opt_in": _CHANGE, "transfer_opt_in_history": _APPEND, "outbox": _ALL},
     Service.SIECLE_IMPORT: _SCHEMA_VERSION
+    # It tells how many records a pupil who leaves has: it counts them, and can't read them.
+    | {table.name: (f"SELECT (id, {table.parent_column})",) for table in CATALOGUE}
     | {
         "pupil": _KEEP,
         "pupil_ine_alias": _KEEP,
