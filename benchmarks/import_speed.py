@@ -53,6 +53,7 @@ from cpro_test_support.import_world import (
     prepared_config,
     stored_upload,
 )
+from cpro_test_support.roles import ACCESS
 from cpro_test_support.servers import Servers, start_servers
 from cpro_test_support.siecle_samples import generate_pupils, siecle_zip, write_siecle_xml
 from cpro_test_support.siecle_samples.records import RecordStyle

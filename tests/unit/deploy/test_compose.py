@@ -132,7 +132,7 @@ def test_the_processes_of_a_service_share_their_settings() -> None:
 
 def test_only_what_migrates_has_the_credentials_of_the_owner() -> None:
     for service in OURS.values():
-        owners = [value for value in service["environment"].values() if "//cpro:" in value]
+        owners = [value for value in service["environment"].values() if "//cpro:" in str(value)]
 
         assert bool(owners) == (service["command"][1] == "migrate")
 
