@@ -61,4 +61,10 @@ TABLES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
     },
 }
 
-SEQUENCES: Mapping[Service, tuple[str, ...]] = dict.fromkeys(Service, ("pupil_revision",))
+_NEXT = ("USAGE", "SELECT")
+SEQUENCES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
+    Service.SETTINGS: {"pupil_revision": _NEXT},
+    Service.SIECLE_IMPORT: {"pupil_revision": _NEXT},
+    # A reconciliation makes it go on after what a school that was restored had already said.
+    Service.TRANSFER: {"pupil_revision": (*_NEXT, "UPDATE")},
+}

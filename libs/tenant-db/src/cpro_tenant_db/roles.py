@@ -130,8 +130,9 @@ def _rights(service: Service) -> list[sql.Composed]:
     for table, privileges in TABLES[service].items():
         granted = sql.SQL(", ").join(map(sql.SQL, privileges))
         statements.append(sql.SQL("GRANT {} ON {} TO {}").format(granted, sql.Identifier(table), group))
-    for sequence in SEQUENCES[service]:
-        statements.append(sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sql.Identifier(sequence), group))
+    for sequence, privileges in SEQUENCES[service].items():
+        granted = sql.SQL(", ").join(map(sql.SQL, privileges))
+        statements.append(sql.SQL("GRANT {} ON SEQUENCE {} TO {}").format(granted, sql.Identifier(sequence), group))
     return statements
 
 
