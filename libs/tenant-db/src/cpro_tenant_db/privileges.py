@@ -50,7 +50,8 @@ TABLES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
         "siecle_import_applied": _READ,
         # The mover reads it under lock, which takes the right to change it.
         "transfer_opt_in": _CHANGE,
-        "transfer_opt_in_history": _READ,
+        # A reconciliation notes that it gave a restored opt-in a newer revision.
+        "transfer_opt_in_history": _APPEND,
         "transfer_hold": _ALL,
         "transfer_fence": _ALL,
         # A receipt is proof: nobody changes or deletes one.
