@@ -258,7 +258,7 @@ async def measure(tenants: int) -> tuple[int, int]:
         await prepare(installation)
         began = time.perf_counter()
         uais = invented_uais(tenants)
-        await create_tenants(installation.tenants, uais)
+        await create_tenants(installation.tenants, uais, installation.access)
         print(f"  {tenants} tenants made in {time.perf_counter() - began:.0f} s", flush=True)
         await leave_notes(installation, uais[BUSY : 2 * BUSY])
 

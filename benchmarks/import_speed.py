@@ -53,6 +53,7 @@ from cpro_test_support.import_world import (
     prepared_config,
     stored_upload,
 )
+from cpro_test_support.roles import ACCESS
 from cpro_test_support.servers import Servers, start_servers
 from cpro_test_support.siecle_samples import generate_pupils, siecle_zip, write_siecle_xml
 from cpro_test_support.siecle_samples.records import RecordStyle
@@ -95,7 +96,7 @@ class Bench:
         uai = f"{number:07}{uai_key(number)}"
         tenants = self.config.tenants
         async with directory.opened(tenants.directory_conninfo) as opened:
-            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south")
+            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south", ACCESS)
         return uai
 
     def export(self, uai: str, pupils: int, *, minutes: int = 0, style: RecordStyle = RecordStyle.LEAN) -> Path:

@@ -155,7 +155,7 @@ async def opened_world(folder: Path, schools: int) -> AsyncIterator[World]:
         installation = Installation.fresh(servers.endpoints)
         await prepare(installation)
         uais = invented_uais(schools)
-        databases = await create_tenants(installation.tenants, uais)
+        databases = await create_tenants(installation.tenants, uais, installation.access)
         june, september = academy(
             schools,
             PUPILS,

@@ -36,6 +36,9 @@ PRECONDITION_REQUIRED = ProblemCode("precondition_required", 428, "En-tête If-M
 PRECONDITION_FAILED = ProblemCode(
     "precondition_failed", 412, "La fiche a été modifiée entre-temps", "The resource has changed meanwhile"
 )
+TOO_MANY_REQUESTS = ProblemCode(
+    "too_many_requests", 429, "Trop de requêtes en peu de temps", "Too many requests in a short time"
+)
 UNAVAILABLE = ProblemCode(
     "service_unavailable", 503, "Service momentanément indisponible", "Service temporarily unavailable"
 )
@@ -53,6 +56,7 @@ COMMON: tuple[ProblemCode, ...] = (
     PAYLOAD_TOO_LARGE,
     PRECONDITION_REQUIRED,
     PRECONDITION_FAILED,
+    TOO_MANY_REQUESTS,
     UNAVAILABLE,
     INTERNAL,
 )

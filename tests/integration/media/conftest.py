@@ -14,9 +14,10 @@ from cpro_contracts.identifiers import uai_key
 from cpro_media.bootstrap import Service, prepare
 from cpro_media.config import Config
 from cpro_media.entrypoints.api import create
-from cpro_platform.config import DatabaseSettings, ObjectStoreSettings, OidcSettings
+from cpro_platform.config import ObjectStoreSettings, OidcSettings
 from cpro_platform.database import database_conninfo
 from cpro_platform.object_store import ObjectStore
+from cpro_test_support.roles import own_database
 from cpro_test_support.servers import Servers
 
 _numbers = count(690_000)
@@ -28,9 +29,7 @@ async def config(servers: Servers) -> Config:
     endpoints = servers.endpoints
     own = uuid4().hex[:8]
     config = Config(
-        database=DatabaseSettings(
-            url=SecretStr(database_conninfo(endpoints.postgres_clusters["north"], f"cpro_media_{own}"))
-        ),
+        database=own_database(database_conninfo(endpoints.postgres_clusters["north"], f"cpro_media_{own}")),
         object_store=ObjectStoreSettings(
             endpoint=endpoints.s3_endpoint,
             access_key=SecretStr(endpoints.s3_access_key),

@@ -14,12 +14,13 @@ from pydantic import SecretStr
 from cpro_contracts import topics
 from cpro_contracts.envelope import Envelope, Event
 from cpro_contracts.identifiers import uai_key
-from cpro_platform.config import DatabaseSettings, KafkaSettings, OidcSettings, TenantSettings
+from cpro_platform.config import KafkaSettings, OidcSettings, TenantSettings
 from cpro_platform.database import database_conninfo
 from cpro_settings.bootstrap import Service, prepare
 from cpro_settings.config import Config
 from cpro_settings.entrypoints.api import create
-from cpro_tenant_db import directory, provisioning
+from cpro_tenant_db import directory, privileges, provisioning
+from cpro_test_support.roles import ACCESS, own_database
 from cpro_test_support.servers import Servers
 
 _numbers = count(750_000)
@@ -32,12 +33,13 @@ async def config(servers: Servers) -> Config:
     clusters = dict(endpoints.postgres_clusters)
     north = clusters["north"]
     directory_url = database_conninfo(north, f"cpro_directory_{uuid4().hex[:8]}")
-    await provisioning.prepare_directory(directory_url)
+    await provisioning.prepare_directory(directory_url, ACCESS)
     config = Config(
-        database=DatabaseSettings(url=SecretStr(database_conninfo(north, f"cpro_settings_{uuid4().hex[:8]}"))),
+        database=own_database(database_conninfo(north, f"cpro_settings_{uuid4().hex[:8]}")),
         tenants=TenantSettings(
             directory_url=SecretStr(directory_url),
             clusters={name: SecretStr(conninfo) for name, conninfo in clusters.items()},
+            role_secret=ACCESS.secrets[privileges.Service.SETTINGS],
         ),
         kafka=KafkaSettings(bootstrap_servers=endpoints.kafka_bootstrap),
         oidc=OidcSettings(issuer=endpoints.oidc_issuer, audience=endpoints.oidc_audience),
@@ -63,7 +65,7 @@ async def new_school(config: Config) -> str:
     uai = f"{number:07}{uai_key(number)}"
     tenants = config.tenants
     async with directory.opened(tenants.directory_conninfo) as opened:
-        await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south")
+        await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, "south", ACCESS)
     return uai
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -241,8 +242,10 @@ async def test_an_authorisation_expires_after_a_school_year_and_a_new_one_takes_
     authorisation = await desk.authorised(origin, leaver, cfa.uai)
 
     async with desk_of(world, servers, Work.NOTHING, clock=Later(367)) as next_year:
-        token = servers.tokens.token("head", ["administrator"], origin.uai, ttl_seconds=400 * 86_400)
-        support = servers.tokens.token("support", ["support"], ttl_seconds=400 * 86_400)
+        signed = int((datetime.now(UTC) + timedelta(days=367)).timestamp())
+        times: dict[str, Any] = {"iat": signed, "nbf": signed, "exp": signed + 3600}
+        token = servers.tokens.token("head", ["administrator"], origin.uai, **times)
+        support = servers.tokens.token("support", ["support"], **times)
         listed = await next_year.client.get(
             f"/v1/establishments/{origin.uai}/transferable-pupils", headers={"Authorization": f"Bearer {token}"}
         )

@@ -121,9 +121,20 @@ def test_the_settings_are_complete(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_processes_of_a_service_share_their_settings() -> None:
     for script in CONFIG_OF:
-        environments = [service["environment"] for service in OURS.values() if service["command"][0] == script]
+        environments = [
+            {name: value for name, value in service["environment"].items() if not name.endswith("__OWNER_URL")}
+            for service in OURS.values()
+            if service["command"][0] == script
+        ]
 
         assert all(environment == environments[0] for environment in environments)
+
+
+def test_only_what_migrates_has_the_credentials_of_the_owner() -> None:
+    for service in OURS.values():
+        owners = [value for value in service["environment"].values() if "//cpro:" in str(value)]
+
+        assert bool(owners) == (service["command"][1] == "migrate")
 
 
 def test_the_file_holds_no_secret() -> None:

@@ -7,6 +7,8 @@ loop with a move, whose latency the demo reports. One process more for each serv
 """
 
 import asyncio
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -21,6 +23,7 @@ from typing import Self
 
 import httpx
 from fastapi import FastAPI
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 import cpro_media.bootstrap
@@ -53,6 +56,8 @@ from cpro_platform.http import combine
 from cpro_platform.metrics import Metrics
 from cpro_platform.process import serve
 from cpro_tenant_db import directory, provisioning
+from cpro_tenant_db.privileges import Service
+from cpro_tenant_db.roles import TenantAccess
 
 RECORDS_BUCKET = "cpro-records"
 _DIRECTORY = "cpro_directory"
@@ -99,7 +104,7 @@ class Installation:
         """The configuration of the settings service."""
         return cpro_settings.config.Config(
             database=self._database("cpro_settings"),
-            tenants=self.tenants,
+            tenants=self.tenants_of(Service.SETTINGS),
             kafka=self._kafka,
             oidc=self._oidc,
             telemetry=_TELEMETRY,
@@ -123,7 +128,7 @@ class Installation:
         """The configuration of the import."""
         return cpro_siecle_import.config.Config(
             database=self._database("cpro_siecle_import"),
-            tenants=self.tenants,
+            tenants=self.tenants_of(Service.SIECLE_IMPORT),
             kafka=self._kafka,
             object_store=self.object_store("cpro-siecle-uploads"),
             oidc=self._oidc,
@@ -136,7 +141,7 @@ class Installation:
         """The configuration of the transfers."""
         return cpro_transfer.config.Config(
             database=self._database("cpro_transfer"),
-            tenants=self.tenants,
+            tenants=self.tenants_of(Service.TRANSFER),
             kafka=self._kafka,
             object_store=self.object_store(RECORDS_BUCKET),
             oidc=self._oidc,
@@ -150,6 +155,19 @@ class Installation:
             directory_url=self._on_first_cluster(_DIRECTORY),
             clusters={name: SecretStr(url) for name, url in self.endpoints.postgres_clusters.items()},
         )
+
+    def tenants_of(self, service: Service) -> TenantSettings:
+        """The same for a service, which logs in as itself."""
+        return self.tenants.model_copy(update={"role_secret": self.access.secrets[service]})
+
+    @property
+    def access(self) -> TenantAccess:
+        """The services that are let in to the establishments' databases."""
+        return TenantAccess({service: self._secret_for(f"tenants of {service}") for service in Service})
+
+    def _secret_for(self, purpose: str) -> SecretStr:
+        # One secret is enough here: whoever has this process has all of them.
+        return SecretStr(hmac.new(self.match_secret.encode(), purpose.encode(), hashlib.sha256).hexdigest())
 
     def object_store(self, bucket: str) -> ObjectStoreSettings:
         """A bucket on the S3 server."""
@@ -178,7 +196,10 @@ class Installation:
         return OidcSettings(issuer=self.endpoints.oidc_issuer, audience=self.endpoints.oidc_audience)
 
     def _database(self, name: str) -> DatabaseSettings:
-        return DatabaseSettings(url=self._on_first_cluster(name))
+        owner = self._on_first_cluster(name)
+        password = self._secret_for(f"database {name}").get_secret_value()
+        login = make_conninfo(owner.get_secret_value(), user=name, password=password)
+        return DatabaseSettings(url=SecretStr(login), owner_url=owner)
 
     def _on_first_cluster(self, name: str) -> SecretStr:
         first = next(iter(self.endpoints.postgres_clusters.values()))
@@ -196,7 +217,7 @@ async def prepare(installation: Installation) -> None:
 
     One after the other: a process runs one Alembic migration at a time.
     """
-    await provisioning.prepare_directory(installation.tenants.directory_conninfo)
+    await provisioning.prepare_directory(installation.tenants.directory_conninfo, installation.access)
     await cpro_settings.bootstrap.prepare(installation.settings)
     await cpro_media.bootstrap.prepare(installation.media)
     await cpro_siecle_import.bootstrap.prepare(installation.siecle_import)
@@ -208,7 +229,7 @@ async def create_tenants(installation: Installation, clusters_by_uai: Mapping[st
     tenants = installation.tenants
     async with directory.opened(tenants.directory_conninfo) as opened:
         for uai, cluster in clusters_by_uai.items():
-            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, cluster)
+            await provisioning.create_tenant(opened, tenants.cluster_conninfos, uai, cluster, installation.access)
 
 
 def applications(installation: Installation, part: Part) -> Sequence[FastAPI]:

@@ -21,6 +21,7 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.clock import Clock
 from cpro_platform.config import OidcSettings
 from cpro_platform.errors import RefusedError, RetryableError
+from cpro_platform.rate_limits import RateLimiter, RouteClass
 
 _KEY_TYPE_OF = {
     "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
@@ -28,8 +29,13 @@ _KEY_TYPE_OF = {
 }  # fmt: skip
 """The algorithms accepted, each with the only kind of key it may use. `none` and HS* are not among them."""
 
-_STALE_KEYS = timedelta(hours=1)
-"""How long known keys serve while the issuer does not answer."""
+_ACCESS_TOKEN_TYPES = {"jwt", "at+jwt", "application/at+jwt"}
+"""What `typ` may say, where it says anything: an issuer signs logout tokens and events with the same key."""
+
+_MAX_TOKEN_CHARACTERS = 8192
+"""A longer token is refused before anything in it is read. Ours have some 900."""
+
+_jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 MALFORMED_UAI = {
     "fr": "Un code UAI compte sept chiffres suivis de la lettre de contrôle qui leur correspond.",
@@ -75,6 +81,7 @@ class SigningKeys:
         self._settings = settings
         self._clock = clock
         self._transport = transport
+        self._stale = timedelta(seconds=settings.stale_keys_seconds)
         self._keys: Sequence[Mapping[str, Any]] = ()
         self._fetched_at: datetime | None = None
         self._tried_at: datetime | None = None
@@ -109,9 +116,9 @@ class SigningKeys:
                     self._keys = await self._fetch()
                     self._fetched_at = self._tried_at
                 except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-                    if not self._within(self._fetched_at, _STALE_KEYS):
+                    if not self._within(self._fetched_at, self._stale):
                         raise IssuerUnavailableError(type(error).__name__) from error
-            if not self._within(self._fetched_at, _STALE_KEYS):
+            if not self._within(self._fetched_at, self._stale):
                 raise IssuerUnavailableError("the last attempt failed a moment ago")
 
     async def _fetch(self) -> Sequence[Mapping[str, Any]]:
@@ -127,6 +134,8 @@ class SigningKeys:
         found = document.json()
         if found["issuer"] != issuer:
             raise ValueError("the discovery document is another issuer's")
+        if issuer.startswith("https:") and not str(found["jwks_uri"]).startswith("https:"):
+            raise ValueError("the keys would come over a connection that anyone can change")
         return str(found["jwks_uri"])
 
 
@@ -146,11 +155,10 @@ class Authenticator:
             IssuerUnavailableError: the issuer's keys can't be had.
         """
         try:
+            if len(token) > _MAX_TOKEN_CHARACTERS:
+                raise jwt.DecodeError("too long")
             header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
-            if algorithm not in _KEY_TYPE_OF:
-                raise jwt.InvalidAlgorithmError("algorithm not accepted")
-            return self._principal(await self._claims(token, algorithm, header.get("kid")))
+            return self._principal(await self._claims(token, _accepted_algorithm(header), header.get("kid")))
         except jwt.PyJWTError as error:
             raise _token_refused(error) from error
 
@@ -164,7 +172,7 @@ class Authenticator:
         raise jwt.InvalidSignatureError("signed by none of the issuer's keys")
 
     def _verified(self, token: str, algorithm: str, key: Mapping[str, Any]) -> dict[str, Any]:
-        claims: dict[str, Any] = jwt.decode(
+        claims: dict[str, Any] = _jwt.decode(
             token,
             jwt.PyJWK(dict(key), algorithm),
             algorithms=[algorithm],
@@ -182,6 +190,8 @@ class Authenticator:
         now, leeway = self._clock.now().timestamp(), self._settings.leeway_seconds
         if _seconds(claims, "exp") <= now - leeway:
             raise jwt.ExpiredSignatureError("expired")
+        if _seconds(claims, "exp") - _seconds(claims, "iat") > self._settings.max_token_lifetime_seconds:
+            raise jwt.InvalidTokenError("valid for too long")
         if _seconds(claims, "iat") > now + leeway or ("nbf" in claims and _seconds(claims, "nbf") > now + leeway):
             raise jwt.ImmatureSignatureError("not valid yet")
 
@@ -216,7 +226,8 @@ class AccessRule:
         """The principal.
 
         Raises:
-            RefusedError: 401 without a valid token, 422 with a malformed UAI in the path, 403 without the right.
+            RefusedError: 401 without a valid token, 422 with a malformed UAI in the path, 403 without the right, 429
+                when the caller asks too often.
         """
         if credentials is None:
             raise RefusedError(
@@ -226,6 +237,7 @@ class AccessRule:
             )
         authenticator: Authenticator = request.app.state.authenticator
         principal = await authenticator.authenticate(credentials.credentials)
+        _refuse_too_many(request, principal)
         uai = _uai_in_path(request)
         if not principal.may_act_for(uai, self.roles):
             raise RefusedError(
@@ -252,6 +264,27 @@ Support = Annotated[Principal, Depends(support)]
 PlatformOrAdministrator = Annotated[Principal, Depends(platform_or_administrator)]
 
 
+def _refuse_too_many(request: Request, principal: Principal) -> None:
+    """Before the right is looked at: whoever tries one school after another is slowed down as well."""
+    limiter: RateLimiter = request.app.state.rate_limiter
+    seconds = limiter.take(f"{principal.subject} {principal.uai}", _class_of(request))
+    if seconds:
+        raise RefusedError(
+            problems.TOO_MANY_REQUESTS,
+            f"Trop de requêtes ont été envoyées en peu de temps. Réessayez dans {seconds} s.",
+            f"Too many requests were sent in a short time. Try again in {seconds} s.",
+            retry_after_seconds=seconds,
+        )
+
+
+def _class_of(request: Request) -> RouteClass:
+    if request.method in {"GET", "HEAD"}:
+        return RouteClass.READ
+    # A route that takes files sets its own limit of size.
+    takes_files = getattr(request.scope.get("route"), "max_body_size", None) is not None
+    return RouteClass.UPLOAD if takes_files else RouteClass.WRITE
+
+
 def _uai_in_path(request: Request) -> str | None:
     raw = request.path_params.get("uai")
     if raw is None:
@@ -260,6 +293,25 @@ def _uai_in_path(request: Request) -> str | None:
         return parse_uai(raw)
     except MalformedUaiError:
         raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
+
+
+def _accepted_algorithm(header: Mapping[str, Any]) -> str:
+    """The algorithm that a token's header names.
+
+    Only `alg`, `kid` and `typ` are read: keys that a token brings along (`jwk`, `jku`, `x5c`, `x5u`) count for nothing,
+    and what it calls critical (`crit`) is nothing that we know, so it is refused.
+
+    Raises:
+        jwt.PyJWTError: the header is not that of an access token.
+    """
+    algorithm, kind = header.get("alg"), header.get("typ", "JWT")
+    if not isinstance(algorithm, str) or algorithm not in _KEY_TYPE_OF:
+        raise jwt.InvalidAlgorithmError("algorithm not accepted")
+    if not isinstance(kind, str) or kind.lower() not in _ACCESS_TOKEN_TYPES:
+        raise jwt.InvalidTokenError("not an access token")
+    if "crit" in header:
+        raise jwt.InvalidTokenError("critical extensions are not understood")
+    return algorithm
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:

@@ -20,12 +20,19 @@ class DatabaseSettings(_Piece):
     """A PostgreSQL database of the service's own. `url` may hold a password, so it is a secret."""
 
     url: SecretStr
+    owner_url: SecretStr | None = None
+    """As whom `migrate` owns the database. Only `migrate` needs it; it makes the login of `url`, with fewer rights."""
     max_connections: int = Field(default=10, gt=0)
 
     @property
     def conninfo(self) -> str:
         """The connection string, in clear."""
         return self.url.get_secret_value()
+
+    @property
+    def owner_conninfo(self) -> str:
+        """The owner's connection string, in clear."""
+        return (self.owner_url or self.url).get_secret_value()
 
 
 class KafkaSettings(_Piece):
@@ -59,6 +66,10 @@ class OidcSettings(_Piece):
     keys_lifetime_seconds: int = Field(default=600, gt=0)
     refetch_interval_seconds: int = Field(default=10, gt=0)
     """How long an unknown key id waits before it may cause another fetch, so that bad tokens can't flood the issuer."""
+    stale_keys_seconds: int = Field(default=3600, gt=0)
+    """How long known keys serve while the issuer does not answer."""
+    max_token_lifetime_seconds: int = Field(default=24 * 3600, gt=0)
+    """A token that is valid for longer than this is refused: it could not be taken back."""
     fetch_timeout_seconds: float = Field(default=5.0, gt=0)
 
 
@@ -67,6 +78,8 @@ class TenantSettings(_Piece):
 
     directory_url: SecretStr
     clusters: dict[str, SecretStr]
+    role_secret: SecretStr | None = Field(default=None, min_length=32)
+    """The service logs in as a role of its own in each establishment, whose password comes of this."""
     max_open_connections: int = Field(default=50, gt=0)
     idle_seconds: float = Field(default=30.0, gt=0)
     event_log_days: int = Field(default=400, gt=0)
@@ -88,12 +101,32 @@ class TenantSettings(_Piece):
         return {name: conninfo.get_secret_value() for name, conninfo in self.clusters.items()}
 
 
+class RateLimit(_Piece):
+    """How often one caller may ask in the long run, and how many requests at once after a rest."""
+
+    per_minute: float = Field(gt=0)
+    burst: int = Field(gt=0)
+
+
+class RateLimitSettings(_Piece):
+    """The limits of one caller in one process, by what a request costs."""
+
+    read: RateLimit = RateLimit(per_minute=1200, burst=600)
+    write: RateLimit = RateLimit(per_minute=300, burst=150)
+    upload: RateLimit = RateLimit(per_minute=60, burst=30)
+
+
 class HttpSettings(_Piece):
-    """Where an API listens, and how long it lets requests finish when it is told to stop."""
+    """Where an API listens, how long it lets requests finish when it is told to stop, and what it asks of callers."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     shutdown_seconds: int = Field(default=20, gt=0)
+    hsts_seconds: int = Field(default=0, ge=0)
+    """How long browsers keep to HTTPS. Only where the service is reached by HTTPS alone; not said by default."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may call the API from a browser. None by default: the UI is behind the same host."""
+    rate_limits: RateLimitSettings = RateLimitSettings()
 
 
 class OperationsSettings(_Piece):

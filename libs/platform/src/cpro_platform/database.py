@@ -1,13 +1,18 @@
 """A service's own PostgreSQL database: connections and transactions."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
+
+from cpro_platform import migrations
+from cpro_platform.config import DatabaseSettings
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -82,6 +87,74 @@ class Database:
 def database_conninfo(cluster_conninfo: str, database: str, **options: str) -> str:
     """The connection string of a database on a cluster."""
     return make_conninfo(cluster_conninfo, dbname=database, **options)
+
+
+_ROLES_LOCK = 7_021_321
+"""Held while roles of a cluster are changed: PostgreSQL refuses two who change one at a time, with an error."""
+
+
+async def ensure_login(connection: Connection, name: str, password: str, *, member_of: str | None = None) -> None:
+    """Make a role that can log in and do nothing else by itself, or give it this password. Safe to repeat.
+
+    The server gets the password as a SCRAM verifier, so that none is in its log. `connection` is in autocommit.
+    """
+    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    role = sql.Identifier(name)
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ROLES_LOCK,))
+        if member_of is not None:
+            await _ensure_role(connection, member_of)
+        await _ensure_role(connection, name)
+        await connection.execute(
+            sql.SQL("ALTER ROLE {} LOGIN NOCREATEDB NOCREATEROLE PASSWORD {}").format(role, sql.Literal(verifier))
+        )
+        if member_of is not None:
+            await connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(member_of), role))
+
+
+async def _ensure_role(connection: Connection, name: str) -> None:
+    found = await connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    if not await found.fetchone():
+        await connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
+
+
+async def prepare_own_database(
+    settings: DatabaseSettings, migrations_folder: Path, *, append_only: Sequence[str] = ()
+) -> None:
+    """Create a service's database if it is absent, bring it to the newest schema, and give the service its rights.
+
+    With an owner in the settings the service's login is another: it reads and writes rows and can change no table, adds
+    to the tables that are `append_only` and changes nothing there, and nobody else can connect. Safe to repeat.
+    """
+    owner, login = settings.owner_conninfo, conninfo_to_dict(settings.conninfo)
+    database = str(login["dbname"])
+    await create_database(owner, database)
+    await asyncio.to_thread(migrations.upgrade, database_conninfo(owner, database), migrations_folder)
+    if settings.owner_url is None:
+        return
+    # In the database that all have, for the lock on roles to be one.
+    async with await AsyncConnection.connect(database_conninfo(owner, "postgres"), autocommit=True) as connection:
+        await ensure_login(connection, str(login["user"]), str(login["password"]))
+    async with await AsyncConnection.connect(database_conninfo(owner, database)) as connection:
+        await _grant_rows(connection, database, str(login["user"]), append_only)
+
+
+async def _grant_rows(connection: Connection, database: str, login: str, append_only: Sequence[str]) -> None:
+    names = {"database": sql.Identifier(database), "login": sql.Identifier(login)}
+    statements = [
+        "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {login}",
+        "GRANT USAGE ON SCHEMA public TO {login}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {login}",
+        "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {login}",
+        "REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {login}",
+    ]
+    for statement in statements:
+        await connection.execute(sql.SQL(statement).format(**names))
+    for table in append_only:
+        await connection.execute(
+            sql.SQL("REVOKE UPDATE, DELETE ON {} FROM {}").format(sql.Identifier(table), names["login"])
+        )
 
 
 async def create_database(cluster_conninfo: str, name: str) -> bool:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from cpro_platform.concurrency import end
 from cpro_platform.config import HttpSettings, OperationsSettings
 from cpro_platform.http import operations_router
+from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
@@ -127,6 +128,7 @@ async def operations_port(
     listening = socket.create_server((operations.host, operations.port), backlog=64)
     app = FastAPI(openapi_url=None)
     app.include_router(operations_router(readiness, metrics))
+    app.add_middleware(SecurityHeaders, settings=HttpSettings())
     # Its beginning and its end are not those of the process: only warnings are worth a line.
     settings = uvicorn.Config(
         app, log_config=None, log_level="warning", access_log=False, server_header=False, lifespan="off"

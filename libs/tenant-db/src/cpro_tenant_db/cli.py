@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Annotated
 
 import typer
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,9 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_platform.config import TenantSettings, settings_of
 from cpro_tenant_db import directory as directories
 from cpro_tenant_db import provisioning, receipt_report
+from cpro_tenant_db.privileges import Service
 from cpro_tenant_db.receipt_verification import verify_receipts
+from cpro_tenant_db.roles import TenantAccess
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _out = Console()
@@ -26,9 +29,19 @@ _err = Console(stderr=True)
 
 
 class Config(BaseSettings, TenantSettings):
-    """Where the directory and the clusters are."""
+    """Where the directory and the clusters are, as their owner, and the secrets of the services' logins there."""
 
     model_config = settings_of("tenants")
+
+    role_secrets: dict[Service, SecretStr] = Field(default_factory=dict)
+    """Each service's `role_secret`, as a JSON object. Without any no login is made and databases are not closed."""
+    keep_connect: tuple[str, ...] = ()
+    """Roles of the core application that go on to connect to the establishments' databases."""
+
+    @property
+    def access(self) -> TenantAccess:
+        """Who is let in."""
+        return TenantAccess(self.role_secrets, self.keep_connect)
 
 
 @app.command()
@@ -46,6 +59,17 @@ def migrate(
 ) -> None:
     """Bring the directory and every tenant to the current schema version. Can be interrupted and run again."""
     _run(_migrate(concurrency))
+
+
+@app.command()
+def grant(
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Tenants at a time.")] = 4,
+) -> None:
+    """Give every service its logins in every tenant, and close the databases to all others. Migrates who is behind.
+
+    For installations from before there were logins, for new secrets, and for a new list of rights. Safe to repeat.
+    """
+    _run(_migrate(concurrency, all_of_them=True))
 
 
 @app.command(name="list")
@@ -81,7 +105,9 @@ async def _create(uais: list[str], cluster: str) -> int:
     async with directories.opened(config.directory_conninfo) as directory:
         for uai in uais:
             try:
-                tenant = await provisioning.create_tenant(directory, config.cluster_conninfos, uai, cluster)
+                tenant = await provisioning.create_tenant(
+                    directory, config.cluster_conninfos, uai, cluster, config.access
+                )
             except MalformedUaiError:
                 _err.print(f"{uai}: not a UAI (seven digits and the letter they call for)")
                 return 2
@@ -92,12 +118,19 @@ async def _create(uais: list[str], cluster: str) -> int:
     return 0
 
 
-async def _migrate(concurrency: int) -> int:
+async def _migrate(concurrency: int, *, all_of_them: bool = False) -> int:
     config = await _prepared()
+    if all_of_them and not config.access.is_kept:
+        _err.print("CPRO_TENANTS_ROLE_SECRETS names no service: there is nobody to give a login to")
+        return 2
     failed = 0
     async with directories.opened(config.directory_conninfo) as directory:
         async for tenant, error in provisioning.migrate_all(
-            directory, config.cluster_conninfos, concurrency=concurrency
+            directory,
+            config.cluster_conninfos,
+            concurrency=concurrency,
+            access=config.access,
+            all_of_them=all_of_them,
         ):
             if error is None:
                 _out.print(f"{tenant.uai}: migrated to {tenant.schema_version}")
@@ -160,5 +193,5 @@ async def _verify(uais: list[str], *, against: bool, concurrency: int) -> int:
 async def _prepared() -> Config:
     """The settings, with the directory's own database created and migrated."""
     config = Config()
-    await provisioning.prepare_directory(config.directory_conninfo)
+    await provisioning.prepare_directory(config.directory_conninfo, config.access)
     return config

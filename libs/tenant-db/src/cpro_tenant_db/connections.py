@@ -19,6 +19,7 @@ from cpro_platform.concurrency import end
 from cpro_platform.database import Connection, database_conninfo
 from cpro_tenant_db.directory import Directory, Tenant, TenantState
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
+from cpro_tenant_db.roles import ServiceLogins
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class TenantConnections:
         clusters: Mapping[str, str],
         *,
         application_name: str,
+        logins: ServiceLogins | None = None,
         max_open: int = 50,
         idle_seconds: float = 30.0,
         connect_timeout_seconds: int = 5,
     ) -> None:
         self._directory = directory
         self._clusters = dict(clusters)
+        self._logins = logins
         self._application_name = application_name
         self._idle_seconds = idle_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -106,7 +109,7 @@ class TenantConnections:
             await oldest.connection.close()
         try:
             return await AsyncConnection.connect(
-                database_conninfo(self._clusters[tenant.cluster], tenant.database),
+                self._conninfo(tenant),
                 autocommit=True,
                 application_name=self._application_name,
                 connect_timeout=self._connect_timeout_seconds,
@@ -114,6 +117,11 @@ class TenantConnections:
         except psycopg.OperationalError as error:
             self._places.pop(uai, None)
             raise TenantUnavailableError(uai) from error
+
+    def _conninfo(self, tenant: Tenant) -> str:
+        """The tenant's own: its login opens no other database."""
+        conninfo = database_conninfo(self._clusters[tenant.cluster], tenant.database)
+        return self._logins.to_tenant(conninfo, tenant.uai) if self._logins else conninfo
 
     async def _place_of(self, uai: str) -> Tenant:
         known = self._places.get(uai)

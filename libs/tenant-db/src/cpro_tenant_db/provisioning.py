@@ -13,9 +13,10 @@ from psycopg.conninfo import conninfo_to_dict
 from cpro_contracts.identifiers import parse_uai
 from cpro_platform import migrations
 from cpro_platform.database import Connection, create_database, database_conninfo
-from cpro_tenant_db import catalogue
+from cpro_tenant_db import catalogue, roles
 from cpro_tenant_db.directory import MIGRATIONS as DIRECTORY_MIGRATIONS
 from cpro_tenant_db.directory import Directory, Tenant
+from cpro_tenant_db.roles import TenantAccess
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,13 +43,22 @@ class Finding:
     problem: str
 
 
-async def prepare_directory(directory_url: str) -> None:
-    """Create the directory's database if it is absent and bring it to the current schema."""
-    await create_database(directory_url, str(conninfo_to_dict(directory_url)["dbname"]))
+NO_ACCESS = TenantAccess()
+"""No service has a login of its own: all connect as the user of the cluster's connection string."""
+
+
+async def prepare_directory(directory_url: str, access: TenantAccess = NO_ACCESS) -> None:
+    """Create the directory's database if it is absent, bring it to the current schema, let the services read it."""
+    database = str(conninfo_to_dict(directory_url)["dbname"])
+    await create_database(directory_url, database)
     await asyncio.to_thread(migrations.upgrade, directory_url, DIRECTORY_MIGRATIONS)
+    if access.is_kept:
+        await roles.let_in_to_directory(directory_url, database, access)
 
 
-async def create_tenant(directory: Directory, clusters: Mapping[str, str], uai: str, cluster: str) -> Tenant:
+async def create_tenant(
+    directory: Directory, clusters: Mapping[str, str], uai: str, cluster: str, access: TenantAccess = NO_ACCESS
+) -> Tenant:
     """Create an establishment's database, or finish a creation that was interrupted. Repeating it changes nothing.
 
     Raises:
@@ -60,22 +70,27 @@ async def create_tenant(directory: Directory, clusters: Mapping[str, str], uai: 
         raise UnknownClusterError(cluster)
     tenant = await directory.announce(uai, cluster, database_of(uai))
     await create_database(clusters[tenant.cluster], tenant.database)
-    return await migrate_tenant(directory, clusters, tenant)
+    return await migrate_tenant(directory, clusters, tenant, access)
 
 
-async def migrate_tenant(directory: Directory, clusters: Mapping[str, str], tenant: Tenant) -> Tenant:
-    """Bring one tenant to the current schema version and note it in the directory.
+async def migrate_tenant(
+    directory: Directory, clusters: Mapping[str, str], tenant: Tenant, access: TenantAccess = NO_ACCESS
+) -> Tenant:
+    """Bring one tenant to the current schema version, let the services in, and note it in the directory.
 
     Raises:
         UnknownClusterError: the tenant's cluster is not in the settings.
         sqlalchemy.exc.SQLAlchemyError: the migration failed; the directory says so.
+        psycopg.Error: the services could not be let in; the directory says the same.
     """
     if tenant.cluster not in clusters:
         raise UnknownClusterError(tenant.cluster)
     conninfo = database_conninfo(clusters[tenant.cluster], tenant.database)
     try:
         await asyncio.to_thread(migrations.upgrade, conninfo, MIGRATIONS)
-    except sqlalchemy.exc.SQLAlchemyError:
+        if access.is_kept:
+            await roles.let_in(clusters[tenant.cluster], tenant.database, tenant.uai, access)
+    except (sqlalchemy.exc.SQLAlchemyError, psycopg.Error):
         await directory.note_migration_failed(tenant.uai)
         raise
     await directory.note_migrated(tenant.uai, schema_version())
@@ -85,19 +100,27 @@ async def migrate_tenant(directory: Directory, clusters: Mapping[str, str], tena
 
 
 async def migrate_all(
-    directory: Directory, clusters: Mapping[str, str], *, concurrency: int = 4
+    directory: Directory,
+    clusters: Mapping[str, str],
+    *,
+    concurrency: int = 4,
+    access: TenantAccess = NO_ACCESS,
+    all_of_them: bool = False,
 ) -> AsyncIterator[tuple[Tenant, Exception | None]]:
     """Migrate every tenant that is behind, `concurrency` at a time, yielding each as it ends.
 
-    One that fails does not stop the others. Resumable: tenants already at the version are not touched.
+    One that fails does not stop the others. Resumable: tenants already at the version are not touched, unless
+    `all_of_them` are asked for, which lets the services in where they were not.
     """
-    behind = [tenant for tenant in await directory.all_tenants() if tenant.schema_version != schema_version()]
+    behind = [
+        tenant for tenant in await directory.all_tenants() if all_of_them or tenant.schema_version != schema_version()
+    ]
     turns = asyncio.Semaphore(concurrency)
 
     async def one(tenant: Tenant) -> tuple[Tenant, Exception | None]:
         async with turns:
             try:
-                return await migrate_tenant(directory, clusters, tenant), None
+                return await migrate_tenant(directory, clusters, tenant, access), None
             except (sqlalchemy.exc.SQLAlchemyError, psycopg.Error, UnknownClusterError) as error:
                 return tenant, error
 

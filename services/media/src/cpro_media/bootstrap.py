@@ -7,18 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from psycopg.conninfo import conninfo_to_dict
-
 from cpro_media.adapters.decoder import SubprocessDecoder
 from cpro_media.adapters.objects import BucketObjects
 from cpro_media.adapters.postgres import PostgresImages
 from cpro_media.config import Config
 from cpro_media.handlers import sweeping
 from cpro_media.handlers.sweeping import Swept
-from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
-from cpro_platform.database import Database, create_database
+from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.object_store import ObjectStore
@@ -100,8 +97,7 @@ class Service:
 
 async def prepare(config: Config) -> None:
     """Create the service's database and bucket where absent, and bring the schema to the newest. Safe to repeat."""
-    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
-    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    await prepare_own_database(config.database, MIGRATIONS)
     store = ObjectStore(config.object_store)
     try:
         await store.ensure_bucket()

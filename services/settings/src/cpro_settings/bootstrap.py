@@ -11,14 +11,12 @@ from typing import Self
 
 import httpx
 import structlog
-from psycopg.conninfo import conninfo_to_dict
 
 from cpro_contracts import topics
-from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.consuming import Consumer, Message
-from cpro_platform.database import Database, create_database
+from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, ensure_topics
 from cpro_platform.metrics import Metrics
@@ -36,8 +34,10 @@ from cpro_settings.config import Config
 from cpro_settings.domain.conditions import EVERY_VERSION, Conditions
 from cpro_settings.errors import MailServerAwayError
 from cpro_settings.handlers.notifying import Notifier, Times, on_transfers
+from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.roles import ServiceLogins
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -88,13 +88,17 @@ class Service:
     def _build(self) -> None:
         config = self.config
         self._database = Database(config.database.conninfo, name=NAME, max_connections=config.database.max_connections)
-        self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
+        logins = ServiceLogins.of(privileges.Service.SETTINGS, config.tenants)
+        self._directory_database = Database(
+            logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
+        )
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
             directory,
             config.tenants.cluster_conninfos,
             application_name=NAME,
+            logins=logins,
             max_open=config.tenants.max_open_connections,
             idle_seconds=config.tenants.idle_seconds,
         )
@@ -194,7 +198,6 @@ def _harmless(error: Exception) -> str:
 
 async def prepare(config: Config) -> None:
     """Create the service's database and topics where absent, and bring the schema to the newest. Safe to repeat."""
-    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
-    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    await prepare_own_database(config.database, MIGRATIONS)
     wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
     await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)

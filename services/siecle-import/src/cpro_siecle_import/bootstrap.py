@@ -10,13 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from psycopg.conninfo import conninfo_to_dict
-
 from cpro_contracts import topics
-from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
-from cpro_platform.database import Database, create_database
+from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.kafka import EventPublisher, ensure_topics
 from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
@@ -38,8 +35,10 @@ from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.guard import GuardLimits
 from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.handlers import ImportRules
+from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
+from cpro_tenant_db.roles import ServiceLogins
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -77,7 +76,10 @@ class Service:
     def _build(self) -> None:
         config = self.config
         self._database = Database(config.database.conninfo, name=NAME, max_connections=config.database.max_connections)
-        self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
+        logins = ServiceLogins.of(privileges.Service.SIECLE_IMPORT, config.tenants)
+        self._directory_database = Database(
+            logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
+        )
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
         directory = Directory(self._directory_database)
@@ -85,6 +87,7 @@ class Service:
             directory,
             config.tenants.cluster_conninfos,
             application_name=NAME,
+            logins=logins,
             max_open=config.tenants.max_open_connections,
             idle_seconds=config.tenants.idle_seconds,
         )
@@ -199,8 +202,7 @@ async def prepare(config: Config) -> None:
 
     Safe to repeat.
     """
-    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
-    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    await prepare_own_database(config.database, MIGRATIONS)
     wanted = [topic for topic in topics.ALL if topic.name.removesuffix(".dlq") in _TOPICS]
     await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)
     store = ObjectStore(config.object_store)

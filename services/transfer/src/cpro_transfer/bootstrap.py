@@ -12,14 +12,12 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from psycopg.conninfo import conninfo_to_dict
 
 from cpro_contracts import topics
-from cpro_platform import migrations
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.consuming import Consumer
-from cpro_platform.database import Database, create_database
+from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher, ensure_topics
 from cpro_platform.metrics import Metrics
@@ -29,9 +27,11 @@ from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
+from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.roles import ServiceLogins
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.adapters.authorisations import PostgresAuthorisations
@@ -118,7 +118,10 @@ class Service:
         self._outbox_database = Database(
             config.database.conninfo, name=NAME, max_connections=2, idle_in_transaction_seconds=_LONGEST_PUBLICATION
         )
-        self._directory_database = Database(config.tenants.directory_conninfo, name=NAME, max_connections=4)
+        logins = ServiceLogins.of(privileges.Service.TRANSFER, config.tenants)
+        self._directory_database = Database(
+            logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
+        )
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
         self.directory = Directory(self._directory_database)
@@ -126,6 +129,7 @@ class Service:
             self.directory,
             config.tenants.cluster_conninfos,
             application_name=NAME,
+            logins=logins,
             max_open=config.tenants.max_open_connections,
             idle_seconds=config.tenants.idle_seconds,
         )
@@ -316,8 +320,7 @@ async def prepare(config: Config) -> None:
 
     Safe to repeat.
     """
-    await create_database(config.database.conninfo, str(conninfo_to_dict(config.database.conninfo)["dbname"]))
-    await asyncio.to_thread(migrations.upgrade, config.database.conninfo, MIGRATIONS)
+    await prepare_own_database(config.database, MIGRATIONS, append_only=["audit_entry"])
     # The dead letters of all services are read here.
     wanted = [topic for topic in topics.ALL if topic.name in _TOPICS or topic.name.endswith(".dlq")]
     await ensure_topics(config.kafka.bootstrap_servers, wanted, replication_factor=config.kafka.replication_factor)

@@ -23,7 +23,6 @@ from cpro_contracts.identifiers import match_key_of_ine, uai_key
 from cpro_contracts.pupils import PupilEvent
 from cpro_platform.clock import SystemClock
 from cpro_platform.config import (
-    DatabaseSettings,
     KafkaSettings,
     ObjectStoreSettings,
     OidcSettings,
@@ -35,8 +34,9 @@ from cpro_siecle_import.bootstrap import Service, prepare
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.export import school_year_of
 from cpro_siecle_import.domain.jobs import Job, Mode
-from cpro_tenant_db import directory, provisioning
+from cpro_tenant_db import directory, privileges, provisioning
 from cpro_test_support.import_group import partition_of
+from cpro_test_support.roles import ACCESS, own_database
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import SamplePupil, siecle_xml, siecle_zip
 
@@ -54,12 +54,13 @@ async def prepared_config(servers: Servers) -> Config:
     clusters = dict(endpoints.postgres_clusters)
     north = clusters["north"]
     directory_url = database_conninfo(north, f"cpro_directory_{run}")
-    await provisioning.prepare_directory(directory_url)
+    await provisioning.prepare_directory(directory_url, ACCESS)
     config = Config(
-        database=DatabaseSettings(url=SecretStr(database_conninfo(north, f"cpro_siecle_import_{run}"))),
+        database=own_database(database_conninfo(north, f"cpro_siecle_import_{run}")),
         tenants=TenantSettings(
             directory_url=SecretStr(directory_url),
             clusters={name: SecretStr(conninfo) for name, conninfo in clusters.items()},
+            role_secret=ACCESS.secrets[privileges.Service.SIECLE_IMPORT],
         ),
         kafka=KafkaSettings(bootstrap_servers=endpoints.kafka_bootstrap),
         object_store=ObjectStoreSettings(
@@ -103,7 +104,7 @@ class School:
     async def __aenter__(self) -> "School":
         tenants = self.config.tenants
         async with directory.opened(tenants.directory_conninfo) as opened:
-            tenant = await provisioning.create_tenant(opened, tenants.cluster_conninfos, self.uai, "south")
+            tenant = await provisioning.create_tenant(opened, tenants.cluster_conninfos, self.uai, "south", ACCESS)
         self.conninfo = database_conninfo(tenants.cluster_conninfos[tenant.cluster], tenant.database)
         self.client = httpx.AsyncClient(
             transport=self.transport,
@@ -212,6 +213,7 @@ def environment_of(config: Config) -> dict[str, str]:
     values = {
         "DATABASE__URL": config.database.conninfo,
         "TENANTS__DIRECTORY_URL": config.tenants.directory_conninfo,
+        "TENANTS__ROLE_SECRET": ACCESS.secrets[privileges.Service.SIECLE_IMPORT].get_secret_value(),
         "TENANTS__CLUSTERS": json.dumps(config.tenants.cluster_conninfos),
         "KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
         "OBJECT_STORE__ENDPOINT": config.object_store.endpoint,

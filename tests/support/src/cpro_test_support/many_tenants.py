@@ -10,7 +10,8 @@ from cpro_contracts.identifiers import uai_key
 from cpro_platform import migrations
 from cpro_platform.config import TenantSettings
 from cpro_platform.database import create_database, database_conninfo
-from cpro_tenant_db import directory, provisioning
+from cpro_tenant_db import directory, provisioning, roles
+from cpro_tenant_db.roles import TenantAccess
 
 _TEMPLATE = "cpro_template"
 _FIRST = 9_400_000
@@ -21,7 +22,7 @@ def invented_uais(number: int) -> list[str]:
     return [f"{first:07d}{uai_key(first)}" for first in range(_FIRST, _FIRST + number)]
 
 
-async def create_tenants(tenants: TenantSettings, uais: Sequence[str]) -> dict[str, str]:
+async def create_tenants(tenants: TenantSettings, uais: Sequence[str], access: TenantAccess) -> dict[str, str]:
     """Create the establishments, spread over the clusters. Returns where each database is: UAI to connection string."""
     clusters = tenants.cluster_conninfos
     share = {name: uais[number :: len(clusters)] for number, name in enumerate(clusters)}
@@ -30,6 +31,7 @@ async def create_tenants(tenants: TenantSettings, uais: Sequence[str]) -> dict[s
         for name, its_uais in share.items():
             for uai in its_uais:
                 await opened.announce(uai, name, provisioning.database_of(uai))
+                await roles.let_in(clusters[name], provisioning.database_of(uai), uai, access)
                 await opened.note_migrated(uai, provisioning.schema_version())
     found = {uai: conninfo for of_cluster in made for uai, conninfo in of_cluster.items()}
     return {uai: found[uai] for uai in uais}

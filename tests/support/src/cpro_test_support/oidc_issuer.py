@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import httpx
@@ -24,13 +25,16 @@ class Issuer:
         self.keys: dict[str, rsa.RSAPrivateKey] = {}
         self.fetches = 0
         self.away = False
+        self.use = "sig"
+        self.says_it_is = ISSUER
+        self.asked: list[str] = []
         self.add_key("first")
 
     def add_key(self, kid: str) -> None:
-        self.keys[kid] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.keys[kid] = _key_of(kid)
 
     def authenticator(self, **settings: Any) -> Authenticator:
-        oidc = OidcSettings(issuer=ISSUER, audience=AUDIENCE, **settings)
+        oidc = OidcSettings(**({"issuer": ISSUER, "audience": AUDIENCE} | settings))
         return Authenticator(oidc, self.clock, SigningKeys(oidc, self.clock, httpx.MockTransport(self._answer)))
 
     def claims(self, **changed: Any) -> dict[str, Any]:
@@ -50,12 +54,19 @@ class Issuer:
 
     def public_keys(self) -> list[dict[str, Any]]:
         made = ((kid, jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) for kid, key in self.keys.items())
-        return [json.loads(text) | {"kid": kid, "use": "sig", "alg": "RS256"} for kid, text in made]
+        return [json.loads(text) | {"kid": kid, "use": self.use, "alg": "RS256"} for kid, text in made]
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if self.away:
             raise httpx.ConnectError("away")
+        self.asked.append(request.url.path)
         if request.url.path.endswith("openid-configuration"):
-            return httpx.Response(200, json={"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks.json"})
+            return httpx.Response(200, json={"issuer": self.says_it_is, "jwks_uri": f"{ISSUER}/jwks.json"})
         self.fetches += 1
         return httpx.Response(200, json={"keys": self.public_keys()})
+
+
+@cache
+def _key_of(_kid: str) -> rsa.RSAPrivateKey:
+    """Made once: a key takes longer to make than most tests."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -24,6 +24,7 @@ from cpro_tenant_db import provisioning
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
 from cpro_test_support.records import Amounts, Seeded, Verdict, seed_records, verify
+from cpro_test_support.roles import ACCESS
 
 SECRET = MatchSecret(version=1, key=b"a secret for tests, of thirty-two")
 BUCKET = "cpro-records"
@@ -48,7 +49,7 @@ class Schools:
         clusters = list(self.endpoints.postgres_clusters)
         for uai in uais:
             cluster = clusters[len(self.known) % len(clusters)]
-            await provisioning.create_tenant(self.directory, self.endpoints.postgres_clusters, uai, cluster)
+            await provisioning.create_tenant(self.directory, self.endpoints.postgres_clusters, uai, cluster, ACCESS)
             self.known[uai] = School(self, uai)
             created.append(self.known[uai])
         return created
@@ -213,7 +214,7 @@ async def opened_schools(endpoints: Endpoints, *, name: str = "tests") -> AsyncI
     """A directory of its own, connections, a store and a publisher, closed at the end."""
     first = next(iter(endpoints.postgres_clusters.values()))
     directory_url = database_conninfo(first, f"cpro_directory_{name}")
-    await provisioning.prepare_directory(directory_url)
+    await provisioning.prepare_directory(directory_url, ACCESS)
     async with _opened(endpoints, directory_url) as schools:
         yield schools
 

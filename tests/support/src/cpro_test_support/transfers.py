@@ -22,10 +22,11 @@ from cpro_platform.clock import SystemClock
 from cpro_platform.config import TenantSettings
 from cpro_platform.consuming import Message
 from cpro_platform.database import Database
-from cpro_tenant_db import receipt_report
+from cpro_tenant_db import privileges, receipt_report
 from cpro_tenant_db.receipt_verification import Verified, verify_receipts
 from cpro_test_support.faults import tally
 from cpro_test_support.records import Amounts
+from cpro_test_support.roles import own_database, tenants_of
 from cpro_test_support.schools import School, Schools, fresh_database, opened_schools, store_settings
 from cpro_test_support.siecle_samples import rnie_ine
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
@@ -205,6 +206,8 @@ def environment_of(config: BaseSettings) -> dict[str, str]:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return json.dumps({name: one.get_secret_value() for name, one in value.items()})
+    if isinstance(value, tuple):
+        return json.dumps(value)
     if hasattr(value, "get_secret_value"):
         return str(value.get_secret_value())
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -214,8 +217,8 @@ async def fresh_transfer_config(endpoints: Endpoints, tenants: TenantSettings, *
     """A transfer service with a database and a consumer group of its own, for the tenants of a directory."""
     return Config.model_validate(
         {
-            "database": {"url": await fresh_database(endpoints, "cpro_transfer")},
-            "tenants": tenants,
+            "database": own_database(await fresh_database(endpoints, "cpro_transfer")),
+            "tenants": tenants_of(privileges.Service.TRANSFER, tenants),
             "kafka": {"bootstrap_servers": endpoints.kafka_bootstrap},
             "object_store": store_settings(endpoints),
             "oidc": {"issuer": endpoints.oidc_issuer, "audience": endpoints.oidc_audience},
@@ -235,7 +238,7 @@ async def opened_world(endpoints: Endpoints, **settings: object) -> AsyncIterato
         )
         config = await fresh_transfer_config(endpoints, tenants, **settings)
         await prepare(config)
-        database = Database(config.database.conninfo, name="test-transfer", max_connections=4)
+        database = Database(config.database.owner_conninfo, name="test-transfer", max_connections=4)
         await database.open()
         try:
             yield TransferWorld(schools, config, database)

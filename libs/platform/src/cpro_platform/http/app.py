@@ -1,24 +1,28 @@
 """A service's application, with everything that the border needs around its routers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path
-from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from cpro_contracts import problems
 from cpro_contracts.identifiers import Uai
-from cpro_platform.auth import AccessRule, Authenticator
+from cpro_platform.auth import Authenticator
+from cpro_platform.config import HttpSettings
 from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import problem_responses
+from cpro_platform.http.access import declare_access
+from cpro_platform.http.docs_page import docs_routes
 from cpro_platform.http.request_scope import RequestScope
+from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.metrics import CONTENT_TYPE, Metrics
+from cpro_platform.rate_limits import RateLimiter
 from cpro_platform.readiness import Readiness
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -32,15 +36,12 @@ _ALWAYS_POSSIBLE = (
     problems.FORBIDDEN,
     problems.INVALID_REQUEST,
     problems.INVALID_UAI,
+    problems.TOO_MANY_REQUESTS,
     problems.UNAVAILABLE,
     problems.INTERNAL,
 )
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-
-
-class UnguardedRouteError(TypeError):
-    """A route declares no access rule. Nothing is open by omission."""
 
 
 class _Live(BaseModel):
@@ -63,6 +64,7 @@ def create_app(
     lifespan: Lifespan | None = None,
     description: str = "",
     state: Mapping[str, object] | None = None,
+    http: HttpSettings | None = None,
 ) -> FastAPI:
     """The application of a service: its routers, problem+json for every error, `/livez`, `/readyz`, `/metrics`.
 
@@ -71,11 +73,13 @@ def create_app(
     Raises:
         UnguardedRouteError: a route of the routers depends on no `AccessRule`.
     """
+    http = http or HttpSettings()
     metrics = metrics or Metrics()
     app = FastAPI(
         title=title,
         description=description,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         responses=problem_responses.documented(*_ALWAYS_POSSIBLE),
         redirect_slashes=False,
@@ -83,16 +87,27 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.authenticator = authenticator
+    app.state.rate_limiter = RateLimiter(http.rate_limits)
     app.state.readiness = readiness
     app.state.metrics = metrics
     for name, value in (state or {}).items():
         setattr(app.state, name, value)
     for router in routers:
-        _refuse_unguarded(router)
+        declare_access(router)
         app.include_router(router, max_body_size=MAX_BODY_BYTES)
     app.include_router(operations_router(readiness, metrics))
+    app.router.routes.extend(docs_routes(openapi_url="/openapi.json", title=title))
     _handle_errors(app)
+    if http.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=http.cors_origins,
+            allow_methods=["GET", "PUT", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+        )
     app.add_middleware(RequestScope, service=service, metrics=metrics)
+    app.add_middleware(SecurityHeaders, settings=http)
     _document_problems(app)
     return app
 
@@ -123,20 +138,6 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RetryableError, problem_responses.on_unavailable)
     app.add_exception_handler(RequestValidationError, problem_responses.on_invalid_request)
     app.add_exception_handler(HTTPException, problem_responses.on_http_error)
-
-
-def _refuse_unguarded(router: APIRouter) -> None:
-    for route in router.routes:
-        if not isinstance(route, APIRoute) or not any(
-            isinstance(dependant.call, AccessRule) for dependant in _with_nested(route.dependant)
-        ):
-            raise UnguardedRouteError(f"{getattr(route, 'path', route)} declares no access rule")
-
-
-def _with_nested(dependant: Dependant) -> Iterator[Dependant]:
-    yield dependant
-    for nested in dependant.dependencies:
-        yield from _with_nested(nested)
 
 
 def _document_problems(app: FastAPI) -> None:

@@ -5,20 +5,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cpro_platform.config import HttpSettings
+from cpro_platform.http.docs_page import docs_routes
+from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.metrics import CONTENT_TYPE
 
 _SCHEMAS = "#/components/schemas/"
 
 
-def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIApp:
+def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers", http: HttpSettings | None = None) -> ASGIApp:
     """One ASGI application of several: their routes, one `/openapi.json` and `/docs`, one `/readyz` for all.
 
     Its lifespan runs theirs, in order, and ends them in reverse.
@@ -30,9 +32,6 @@ def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIAp
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(document)
-
-    async def docs(_request: Request) -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title=title)
 
     async def livez(_request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -58,13 +57,13 @@ def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers") -> ASGIAp
 
     own = [
         Route("/openapi.json", openapi),
-        Route("/docs", docs),
+        *docs_routes(openapi_url="/openapi.json", title=title),
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
     ]
     front = Starlette(routes=own, lifespan=lifespan)
-    return _Switch(front, {route.path for route in own}, apps)
+    return SecurityHeaders(_Switch(front, {route.path for route in own}, apps), settings=http or HttpSettings())
 
 
 class _Switch:

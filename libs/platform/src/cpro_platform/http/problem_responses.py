@@ -141,6 +141,8 @@ async def on_refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RefusedError)
     english = language_of(request.headers) == "en"
     headers = {"WWW-Authenticate": _challenge(error.problem)} if error.problem.status == 401 else {}
+    if (seconds := error.extensions.get("retry_after_seconds")) is not None:
+        headers["Retry-After"] = str(seconds)
     extensions = {name: _in_language(value, english=english) for name, value in error.extensions.items()}
     detail = error.detail_en if english else error.detail_fr
     return render(request, error.problem, detail, headers=headers, extensions=extensions)

@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 class RequestScope:
-    """ASGI middleware, the outermost of a service."""
+    """ASGI middleware, outside of all that answers."""
 
     def __init__(self, app: ASGIApp, *, service: str, metrics: Metrics) -> None:
         self._app = app
@@ -81,8 +81,6 @@ class RequestScope:
                 status = message["status"]
                 added = MutableHeaders(scope=message)
                 added["X-Request-Id"] = request_id
-                added.setdefault("X-Content-Type-Options", "nosniff")
-                added.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:

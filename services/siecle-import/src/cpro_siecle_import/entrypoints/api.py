@@ -61,6 +61,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        http=service.config.http,
         lifespan=lifespan,
         state={"service": service},
     )

@@ -14,6 +14,7 @@ from cpro_tenant_db import provisioning
 from cpro_test_support.faults.checker import Findings, examine, states, unfinished, unpublished
 from cpro_test_support.faults.outages import DESTINATIONS, ORIGINS
 from cpro_test_support.records import Amounts
+from cpro_test_support.roles import ACCESS
 from cpro_test_support.schools import School, opened_on
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 
@@ -33,7 +34,7 @@ class Journeys:
     async def school(self, cluster: str) -> School:
         """A new school with its doors open, its database on this cluster. It keeps its events to itself."""
         schools, uai = self.world.schools, new_uai()
-        await provisioning.create_tenant(schools.directory, schools.endpoints.postgres_clusters, uai, cluster)
+        await provisioning.create_tenant(schools.directory, schools.endpoints.postgres_clusters, uai, cluster, ACCESS)
         schools.known[uai] = School(schools, uai, publishes=False)
         await schools.known[uai].opts_in()
         return schools.known[uai]
