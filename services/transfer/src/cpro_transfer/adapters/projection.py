@@ -26,7 +26,7 @@ from cpro_contracts.transfers import Reason, TransferCancelled, TransferEvent, T
 from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
-from cpro_transfer.adapters import join_sql
+from cpro_transfer.adapters import join_sql, rekeyed_pupils
 from cpro_transfer.ports.joining import Fact
 
 SOURCE = "/services/transfer"
@@ -56,6 +56,7 @@ class Projection:
             # Before the first of them is changed: new ones are made in one order by all.
             await tx.execute(join_sql.KNOW_ESTABLISHMENTS, (sorted(touched),))
         touched |= await self._note_establishments(tx, facts)
+        touched |= await rekeyed_pupils.carry_over(tx, [fact.event for fact in pupils])  # type: ignore[misc]
         return await self.derive(tx, sorted(touched))
 
     async def derive(self, tx: Connection, match_keys: Sequence[str]) -> list[TransferEvent]:
