@@ -32,6 +32,7 @@ from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.retention import Kept
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters.audit_trail import AuditTrail
 from cpro_transfer.adapters.authorisations import PostgresAuthorisations
@@ -48,7 +49,10 @@ from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, Transfe
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
 from cpro_transfer.adapters.queries import TransferQueries
+from cpro_transfer.adapters.retention import TenantRetention, TransferRetention
 from cpro_transfer.adapters.statistics import TransferStatistics
+from cpro_transfer.adapters.subject_ledger import PostgresSubjectLedger
+from cpro_transfer.adapters.subject_tenants import TenantSubjects
 from cpro_transfer.adapters.support_desk import PostgresSupportDesk
 from cpro_transfer.adapters.sweep_facts import StoredRecordFiles, TenantFileFacts, TransferStandings
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
@@ -65,6 +69,8 @@ from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
 from cpro_transfer.handlers.replaying import Replayer
 from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
+from cpro_transfer.handlers.retaining import Forgotten, forget
+from cpro_transfer.handlers.subject_access import SubjectAccess
 from cpro_transfer.handlers.supporting import Support
 from cpro_transfer.handlers.sweeping import Sweeper
 
@@ -157,6 +163,9 @@ class Service:
         self.support = Support(
             self.desk, TenantUndoTruth(self._tenants), self.clock, undo_within=timedelta(days=config.undo_within_days)
         )
+        self.subjects = SubjectAccess(
+            PostgresSubjectLedger(self._database, self.clock), TenantSubjects(self._tenants, self._store)
+        )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -226,6 +235,25 @@ class Service:
     async def _uais_in_use(self) -> list[str]:
         tenants = await self.directory.all_tenants()
         return [tenant.uai for tenant in tenants if tenant.state is not TenantState.CREATING]
+
+    async def forget(self, *, dry_run: bool) -> Forgotten:
+        """Let go of all that is kept long enough: the daily job."""
+        config = self.config
+        kept = Kept(
+            receipts=timedelta(days=config.receipts_kept_days),
+            stubs=timedelta(days=config.stubs_kept_days),
+            details=timedelta(days=config.import_details_kept_days),
+        )
+        own = {
+            "authorisations": timedelta(days=config.authorisations_kept_days),
+            "enrolments": timedelta(days=config.stubs_kept_days),
+            "audit": timedelta(days=config.audit_kept_days),
+        }
+        return await forget(
+            TenantRetention(self.directory, self._tenants, self._tenant_outbox, self.clock, kept),
+            TransferRetention(self._database, self.clock, own),
+            dry_run=dry_run,
+        )
 
     def sweeper(self) -> Sweeper:
         """A sweeper of the store."""

@@ -26,6 +26,7 @@ from cpro_transfer.entrypoints import (
     dead_letters_api,
     event_replays_api,
     replay_api,
+    subjects_api,
     support_api,
     support_transfers_api,
 )
@@ -70,6 +71,7 @@ def create(service: Service) -> FastAPI:
             dead_letters_api.router,
             event_replays_api.router,
             consumers_api.router,
+            subjects_api.router,
         ],
         authenticator=service.authenticator,
         readiness=service.readiness,
