@@ -97,7 +97,7 @@ class PrivacyWorld:
             yield service
 
     async def rotated(self, *, dry_run: bool = False) -> dict[str, Rekeyed]:
-        """What `rotate-keys` came to in each establishment, with the new secret in the settings."""
+        """What `rotate` came to in each establishment, with the new secret in the settings."""
         service = cpro_siecle_import.bootstrap.Service(
             self.config.model_copy(update=new_secret()), work=cpro_siecle_import.bootstrap.Work.NOTHING
         )

@@ -1,4 +1,4 @@
-"""`cpro-siecle-import api | worker | relay | sweep | rotate-keys | migrate`."""
+"""`cpro-siecle-import api | worker | relay | sweep | rotate | migrate`."""
 
 import asyncio
 from typing import Annotated
@@ -39,8 +39,8 @@ def sweep() -> None:
     _work(Work.SWEEP)
 
 
-@app.command(name="rotate-keys")
-def rotate_keys(
+@app.command()
+def rotate(
     *, dry_run: Annotated[bool, typer.Option(help="Count who would get a new key, and change nothing.")] = False
 ) -> None:
     """Make the match keys of all pupils anew with the secret of now, and publish them.
