@@ -251,7 +251,7 @@ async def _mails(servers: Servers, both: PrivacyWorld, canary: Canary) -> int:
     rows = await both.rows("SELECT payload FROM outbox WHERE type = %s", TransferCompleted.type)
     events = [TransferCompleted.model_validate(row["payload"]) for row in rows]
     async with opened_mailbox() as mailbox, opened_notify_world(config, servers.endpoints, mailbox) as notify:
-        for uai in {uai for event in events for uai in (event.origin_uai, event.destination_uai)}:
+        for uai in {uai for event in events for uai in (event.origin_uai, event.destination_uai) if uai}:
             await notify.wants_mails(uai, f"secretariat@{uai.lower()}.example")
         await notify.hears(*(event.model_copy(update={"occurred_at": notify.clock.now()}) for event in events))
         notify.next_day(2)

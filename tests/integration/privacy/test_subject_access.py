@@ -1,14 +1,14 @@
 """What is held of a pupil is told in full, and erased in full: exactly what the dry run lists, once, whatever dies."""
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from httpx import Response
+from httpx import AsyncClient, Response, TransportError
 
-from cpro_platform import crash_points
 from cpro_test_support.desk import TICKET, Desk, opened_desk
 from cpro_test_support.reconciling import answering
 from cpro_test_support.records import Amounts
@@ -196,20 +196,16 @@ async def test_a_hold_that_the_transfer_database_does_not_know_of_is_respected(
 @pytest.mark.parametrize(
     "point", ["erasure.begun", "erasure.rows_erased", "erasure.files_erased", "erasure.place_erased"]
 )
-async def test_an_erasure_that_dies_is_finished_by_repeating_it(
-    world: TransferWorld, desk: Desk, monkeypatch: pytest.MonkeyPatch, point: str
+async def test_an_erasure_whose_process_is_killed_is_finished_by_repeating_it(
+    world: TransferWorld, desk: Desk, point: str
 ) -> None:
     origin, destination, leaver, arrival, ine = await moved(world)
     digest = (await ask(desk, "erase", origin, leaver)).json()["digest"]
 
-    def die(name: str) -> None:
-        if name == point:
-            raise SystemExit
-
-    with monkeypatch.context() as patched:
-        patched.setattr(crash_points, "reach", die)
-        with pytest.raises(SystemExit):
-            await ask(desk, "erase", origin, leaver, confirm=digest)
+    async with answering(world, crash_at=point) as (process, url), AsyncClient(base_url=url, timeout=60) as client:
+        with pytest.raises(TransportError):
+            await ask(Desk(client, desk.servers), "erase", origin, leaver, confirm=digest)
+        assert await process.ended() == -signal.SIGKILL
     finished = await ask(desk, "erase", destination, arrival, confirm=digest)
 
     assert finished.json()["erased"] is True
