@@ -121,6 +121,7 @@ async def test_a_pupil_held_for_a_transfer_keeps_the_key_until_it_has_ended(
         await tx.execute("UPDATE transfer SET state = 'holding', due_at = now() WHERE id = %s", (planned["id"],))
 
     first = await both.rotated()
+    ((kept,),) = await door.fetch("SELECT match_key FROM pupil WHERE id = %s", planned["origin_pupil_id"])
     async with both.transferring(NOT_MOVING):
         await both.taken_in()
     async with both.transferring():
@@ -135,6 +136,7 @@ async def test_a_pupil_held_for_a_transfer_keeps_the_key_until_it_has_ended(
         await both.ends("completed")
 
     assert first[origin.uai].held == 1
+    assert kept == planned["match_key"]
     assert (await where_it_is(both))[destination.uai] == 4
     assert len(await both.transfers("completed")) == 1
     assert len(await receipts(both, destination)) == 1

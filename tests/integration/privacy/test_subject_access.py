@@ -1,5 +1,6 @@
 """What is held of a pupil is told in full, and erased in full: exactly what the dry run lists, once, whatever dies."""
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -126,6 +127,21 @@ async def test_an_erasure_takes_what_the_dry_run_lists_and_nothing_of_anybody_el
 async def pupils_of(school: School) -> int:
     ((number,),) = await school.fetch("SELECT count(*) FROM pupil")
     return int(number)
+
+
+async def test_two_who_order_the_same_at_once_erase_once(world: TransferWorld, desk: Desk) -> None:
+    origin, destination, leaver, arrival, ine = await moved(world)
+    digest = (await ask(desk, "erase", origin, leaver)).json()["digest"]
+
+    answers = await asyncio.gather(
+        *(ask(desk, "erase", school, pupil, confirm=digest) for school, pupil in
+          ((origin, leaver), (destination, arrival), (origin, leaver), (destination, arrival)))
+    )  # fmt: skip
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert ine not in await everything(world, origin, destination)
+    audit = (await desk.get("support/audit", limit=9)).json()["items"]
+    assert [one["action"] for one in audit] == ["subject.erased", "subject.erasure_begun"]
 
 
 async def test_events_told_again_do_not_bring_an_erased_pupil_back(world: TransferWorld, desk: Desk) -> None:

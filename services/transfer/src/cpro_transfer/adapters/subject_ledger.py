@@ -61,6 +61,11 @@ _TAKEN = {
     "outbox": _EVENT_OF,
 }
 _LEFT = {"transfer": _TRANSFER_OF, "audit_entry": _AUDIT_OF}
+# Who orders the same at once waits, and then finds the order. In one order, for two may begin at either end.
+_TAKE_PLACES = f"""
+SELECT pg_advisory_xact_lock(hashtextextended('erasure/' || uai || '/' || pupil_id, 0))
+FROM ({_HERE} ORDER BY 1, 2) p
+"""
 _LOCK = (
     f"SELECT 1 FROM enrolment t WHERE {_ENROLMENT_OF} ORDER BY match_key, uai FOR UPDATE",
     "SELECT 1 FROM establishment WHERE uai = ANY (%(uais)s) ORDER BY uai FOR UPDATE",
@@ -142,22 +147,20 @@ class PostgresSubjectLedger:
 
     async def erasure_of(self, place: Place) -> Erasure | None:
         """See `ports.SubjectLedger`."""
-        async with self._database.begin() as tx, tx.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_FIND, (place.uai, place.pupil_id))
-            row = await cursor.fetchone()
-        if row is None:
-            return None
-        places = tuple(Place(uai, UUID(pupil_id)) for uai, pupil_id in row["places"])
-        return Erasure(row["id"], places, row["erased"], row["finished"])
+        async with self._database.begin() as tx:
+            return await _found(tx, place)
 
     async def begin_erasure(self, place: Place, plan: ErasurePlan, order: Order) -> Erasure:
-        """See `ports.SubjectLedger`. Two who order the same at once: the second is told that nothing is held."""
+        """See `ports.SubjectLedger`. Of two who order the same at once the second finds the first one's order."""
         erasure = Erasure(uuid4(), tuple(sorted(plan.places)), plan.counts(), finished=False)
         arguments = _arguments(erasure.places) | {
             "id": erasure.id, "uai": place.uai, "pupil": place.pupil_id, "digest": plan.digest,
             "ticket": order.ticket, "by": order.actor, "now": self._clock.now(), "erased": Jsonb(plan.counts()),
         }  # fmt: skip
         async with self._database.begin() as tx:
+            await tx.execute(_TAKE_PLACES, arguments)
+            if begun := await _found(tx, place):
+                return begun
             for statement in _LOCK:
                 await tx.execute(statement, arguments)
             states = await (await tx.execute(_LOCK_TRANSFERS, arguments)).fetchall()
@@ -180,6 +183,16 @@ class PostgresSubjectLedger:
                     order, Action.SUBJECT_ERASED, place, erasure_id=erasure.id, rows=rows, places=len(erasure.places)
                 )
                 await AuditTrail.add(tx, entry)
+
+
+async def _found(tx: Connection, place: Place) -> Erasure | None:
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_FIND, (place.uai, place.pupil_id))
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    places = tuple(Place(uai, UUID(pupil_id)) for uai, pupil_id in row["places"])
+    return Erasure(row["id"], places, row["erased"], row["finished"])
 
 
 def _entry(order: Order, action: Action, place: Place, *, erasure_id: UUID | None = None, **facts: int) -> AuditEntry:

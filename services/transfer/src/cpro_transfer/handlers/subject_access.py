@@ -77,13 +77,7 @@ class SubjectAccess:
             TransferUnderWayError: a transfer of the pupil is in a mover's hands; nothing was changed here.
             SubjectUnknownError: nothing is held.
         """
-        erasure = await self.ledger.erasure_of(place)
-        if erasure is None:
-            plan = await self.plan(place)
-            if plan.digest != confirmed:
-                raise ErasurePlanChangedError(plan)
-            erasure = await self.ledger.begin_erasure(place, plan, order)
-            crash_points.reach("erasure.begun")
+        erasure = await self.ledger.erasure_of(place) or await self._begin(place, order, confirmed)
         if erasure.finished:
             return erasure
         for one in erasure.places:
@@ -93,3 +87,17 @@ class SubjectAccess:
         finished = await self.ledger.erasure_of(place)
         assert finished is not None  # it was begun, and no order is ever taken back
         return finished
+
+    async def _begin(self, place: Place, order: Order, confirmed: str) -> Erasure:
+        try:
+            plan = await self.plan(place)
+            if plan.digest != confirmed:
+                raise ErasurePlanChangedError(plan)
+        except (ErasurePlanChangedError, SubjectUnknownError):
+            # Somebody who ordered the same a moment ago has changed what is held.
+            if begun := await self.ledger.erasure_of(place):
+                return begun
+            raise
+        erasure = await self.ledger.begin_erasure(place, plan, order)
+        crash_points.reach("erasure.begun")
+        return erasure
