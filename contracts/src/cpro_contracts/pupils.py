@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from cpro_contracts import topics
 from cpro_contracts.envelope import Event
@@ -19,6 +19,21 @@ class EnrolmentSource(StrEnum):
     MANUAL = "manual"
     REPLAY = "replay"
     """Published again by support under an authorisation."""
+
+
+class FormerKey(BaseModel):
+    """Under which match key the same state was told before the match secret was rotated.
+
+    What was decided about the pupil under it (moved, undone, cancelled by support) stands under the new one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    match_key: str = Field(min_length=1, max_length=200)
+    revision: int = Field(gt=0)
+    """The revision of that state."""
+    records_moved: bool
+    """The pupil had left, and the records had moved already."""
 
 
 class PupilEvent(Event):
@@ -38,6 +53,7 @@ class PupilEvent(Event):
     source: EnrolmentSource
     ine_status: IneStatus
     import_id: UUID | None = None
+    formerly: FormerKey | None = None
 
     def key(self) -> str:
         return self.match_key

@@ -34,7 +34,7 @@ class Neighbours:
     other: Tenant
 
     def login(self, service: Service, tenant: Tenant) -> str:
-        return ServiceLogins(service, ACCESS.secrets[service]).to_tenant(self.owner(tenant), tenant.uai)
+        return ServiceLogins(service, ACCESS.logins[service]).to_tenant(self.owner(tenant), tenant.uai)
 
     def owner(self, tenant: Tenant) -> str:
         return database_conninfo(self.cluster, tenant.database)
@@ -113,7 +113,7 @@ async def test_a_login_opens_neither_the_directory_nor_a_services_database(
 
 
 async def test_the_directory_is_read_by_the_services_and_changed_by_none(schools: Schools) -> None:
-    for service in SERVICES:
+    for service in ACCESS.secrets:
         login = ServiceLogins(service, ACCESS.secrets[service]).to_directory(schools.directory_url)
         async with connected(login) as connection:
             await connection.execute("SELECT uai, cluster, database FROM tenant")

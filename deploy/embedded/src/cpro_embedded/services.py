@@ -62,6 +62,7 @@ from cpro_tenant_db.roles import TenantAccess
 RECORDS_BUCKET = "cpro-records"
 _DIRECTORY = "cpro_directory"
 _VARIABLE = "CPRO_EMBEDDED_SERVICES"
+_IN_TENANTS = (Service.SETTINGS, Service.SIECLE_IMPORT, Service.TRANSFER)
 _START_SECONDS = 60
 _STOP_SECONDS = 10
 
@@ -163,7 +164,7 @@ class Installation:
     @property
     def access(self) -> TenantAccess:
         """The services that are let in to the establishments' databases."""
-        return TenantAccess({service: self._secret_for(f"tenants of {service}") for service in Service})
+        return TenantAccess({service: self._secret_for(f"tenants of {service}") for service in _IN_TENANTS})
 
     def _secret_for(self, purpose: str) -> SecretStr:
         # One secret is enough here: whoever has this process has all of them.

@@ -17,6 +17,8 @@ class Service(StrEnum):
     SETTINGS = "settings"
     SIECLE_IMPORT = "siecle_import"
     TRANSFER = "transfer"
+    PRIVACY = "privacy"
+    """The transfer service where it exports or erases a pupil and lets go of what is old: never a mover."""
 
 
 _READ = ("SELECT",)
@@ -24,6 +26,7 @@ _APPEND = ("SELECT", "INSERT")
 _CHANGE = ("SELECT", "UPDATE")
 _KEEP = ("SELECT", "INSERT", "UPDATE")
 _ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_ERASE = ("SELECT", "DELETE")
 
 _SCHEMA_VERSION = {"alembic_version": _READ}
 
@@ -60,6 +63,22 @@ TABLES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
         "transfer_object_removal": _ALL,
         "outbox": _ALL,
     },
+    Service.PRIVACY: _SCHEMA_VERSION
+    | {table.name: _ERASE for table in CATALOGUE}
+    | {
+        # Locked before anything is looked for, which takes the right to change it.
+        "pupil": (*_ERASE, "UPDATE"),
+        "pupil_ine_alias": _ERASE,
+        "siecle_import_finding": _ERASE,
+        "siecle_import_change": _ERASE,
+        "transfer_hold": _READ,
+        "transfer_fence": _READ,
+        "transfer_receipt": _ERASE,
+        "transfer_receipt_chain": _CHANGE,
+        "transfer_object_removal": _ALL,
+        # Tells that a pupil goes by no match key any more, and forgets what was told of who is erased.
+        "outbox": _ALL,
+    },
 }
 
 _NEXT = ("USAGE", "SELECT")
@@ -68,4 +87,5 @@ SEQUENCES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
     Service.SIECLE_IMPORT: {"pupil_revision": _NEXT},
     # A reconciliation makes it go on after what a school that was restored had already said.
     Service.TRANSFER: {"pupil_revision": (*_NEXT, "UPDATE")},
+    Service.PRIVACY: {"pupil_revision": _NEXT},
 }

@@ -7,6 +7,7 @@ _MEANING = {
     Break.ALTERED: "altered: it does not say what it said when it was written",
     Break.MISSING: "missing",
     Break.OUT_OF_ORDER: "out of order: it was written as receipt {place}",
+    Break.FORGOTTEN_EARLY: "and those before it have gone before their time",
     Break.REPLACED: "replaced: the next one was written after another",
 }
 

@@ -16,6 +16,7 @@ One connection a tenant at a time, `concurrency` of them; a chain is read as a s
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -37,7 +38,10 @@ sequence, previous_hash, hash, transfer_id, direction, pupil_id, other_uai, epoc
 _RECEIPTS = f"SELECT {_COLUMNS} FROM transfer_receipt ORDER BY sequence"  # noqa: S608
 _SOME = f"SELECT {_COLUMNS} FROM transfer_receipt WHERE transfer_id = ANY (%s)"  # noqa: S608
 _WITH_OTHERS = f"SELECT {_COLUMNS} FROM transfer_receipt WHERE other_uai = ANY (%s) ORDER BY sequence"  # noqa: S608
-_NEWEST = "SELECT sequence, hash FROM transfer_receipt_chain"
+_NEWEST = """
+SELECT sequence, hash, forgotten_sequence, forgotten_hash, forgotten_at, forgotten_written_at
+FROM transfer_receipt_chain
+"""
 _HOLDS = "SELECT transfer_id FROM transfer_hold WHERE transfer_id = ANY (%s)"
 _ROWS_AT_A_TIME = 500
 _NOTHING: Mapping[str, Any] = {"count": 0}
@@ -52,6 +56,7 @@ class Counterpart:
     direction: str
     other_uai: str
     fingerprint: bytes
+    written_at: datetime
 
     @property
     def key(self) -> tuple[UUID, str]:
@@ -168,9 +173,7 @@ async def _verify_chain(connections: TenantConnections, verified: Verified) -> l
     counterparts: list[Counterpart] = []
     async with connections.begin(verified.uai) as tx:
         await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        async with tx.cursor(row_factory=class_row(Newest)) as cursor:
-            await cursor.execute(_NEWEST)
-            newest = await cursor.fetchone() or Newest(0, None)
+        newest = await _newest(tx)
 
         async def noted() -> AsyncIterator[Receipt]:
             async with tx.cursor("receipts", row_factory=class_row(Receipt)) as rows:
@@ -212,15 +215,16 @@ async def _compare_with(
         await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         theirs = await _receipts_of(tx, ids, with_uai=verified.uai)
         held = {row[0] for row in await (await tx.execute(_HOLDS, (ids,))).fetchall()}
+        anchor = await _newest(tx)
     lost: list[Counterpart] = []
     differing: list[tuple[Counterpart, Receipt]] = []
     for our in ours:
         their = theirs.get((our.transfer_id, _OTHER_END[our.direction]))
         if their is None and our.direction == INCOMING and our.transfer_id in held:
             verified.under_way += 1
-        elif their is None:
+        elif their is None and not anchor.may_have_forgotten(our.written_at):
             lost.append(our)
-        elif our.direction == OUTGOING and _fingerprint(their) != our.fingerprint:
+        elif their is not None and our.direction == OUTGOING and _fingerprint(their) != our.fingerprint:
             differing.append((our, their))
     if not lost and not differing:
         return
@@ -238,7 +242,15 @@ async def _receipts_of(
 
 
 def _counterpart(receipt: Receipt) -> Counterpart:
-    return Counterpart(receipt.transfer_id, receipt.direction, receipt.other_uai, _fingerprint(receipt))
+    return Counterpart(
+        receipt.transfer_id, receipt.direction, receipt.other_uai, _fingerprint(receipt), receipt.written_at
+    )
+
+
+async def _newest(tx: Connection) -> Newest:
+    async with tx.cursor(row_factory=class_row(Newest)) as cursor:
+        await cursor.execute(_NEWEST)
+        return await cursor.fetchone() or Newest(0, None)
 
 
 def _fingerprint(receipt: Receipt) -> bytes:

@@ -23,13 +23,17 @@ change the whole database can also write the whole chain anew: that shows in the
 import json
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 OUTGOING, INCOMING = "outgoing", "incoming"
+KEPT_AT_LEAST = timedelta(days=365)
+"""No setting lets go of a receipt sooner, so what is missing of the last year was taken away."""
+_APART = timedelta(days=30)
+"""The two receipts of a transfer are seconds apart; days, where a school was away in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class Break(StrEnum):
     """The receipt says what it said, and has another number than when it was written."""
     REPLACED = "replaced"
     """The receipt agrees with its own hash, which is not the one that the next receipt was written after."""
+    FORGOTTEN_EARLY = "forgotten early"
+    """The anchor says that receipts went before their time: nobody lets go of them so soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,31 @@ class ChainBreak:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """What `transfer_receipt_chain` says: the number and the hash of the newest receipt; 0 where there is none."""
+    """What `transfer_receipt_chain` says: the number and the hash of the newest receipt; 0 where there is none.
+
+    And of the last receipt that was kept long enough and has gone: the chain begins after it.
+    """
 
     sequence: int
     hash: str | None
+    forgotten_sequence: int = 0
+    forgotten_hash: str | None = None
+    forgotten_at: datetime | None = None
+    forgotten_written_at: datetime | None = None
+
+    @property
+    def is_forgotten_early(self) -> bool:
+        """Whether receipts have gone before anybody may let go of them."""
+        if not self.forgotten_sequence:
+            return False
+        if self.forgotten_at is None or self.forgotten_written_at is None:
+            return True
+        return self.forgotten_at - self.forgotten_written_at < KEPT_AT_LEAST
+
+    def may_have_forgotten(self, written_at: datetime) -> bool:
+        """Whether the receipt of a transfer, whose other end was written at this time, may have been let go of."""
+        last = self.forgotten_written_at
+        return bool(self.forgotten_sequence and last and not self.is_forgotten_early and written_at < last + _APART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +163,8 @@ class _Link:
     sequence: int
     previous_hash: str | None
     hash: str
-    transfer_id: UUID
-    direction: str
+    transfer_id: UUID | None
+    direction: str | None
     intact: bool
     """Whether the row still has its own hash."""
 
@@ -151,9 +178,11 @@ async def chain_breaks(receipts: AsyncIterable[Receipt], newest: Newest) -> list
     """
     breaks: list[ChainBreak] = []
     doubtful: list[Receipt] = []
-    places = _Places()
-    before: _Link | None = None
-    expected = 1
+    places = _Places(newest)
+    before = _anchor(newest)
+    expected = newest.forgotten_sequence + 1
+    if newest.is_forgotten_early:
+        breaks.append(ChainBreak(Break.FORGOTTEN_EARLY, newest.forgotten_sequence))
     async for receipt in receipts:
         link = _link(receipt)
         places.note(link)
@@ -173,7 +202,8 @@ async def chain_breaks(receipts: AsyncIterable[Receipt], newest: Newest) -> list
 class _Places:
     """Where receipts belong by the hashes that link them, whatever numbers they have."""
 
-    def __init__(self) -> None:
+    def __init__(self, newest: Newest) -> None:
+        self._start = newest.forgotten_hash, newest.forgotten_sequence + 1
         self._next: dict[str | None, str] = {}
         self._places: dict[str, int] | None = None
 
@@ -183,11 +213,18 @@ class _Places:
     def of(self, receipt: Receipt) -> int | None:
         if self._places is None:
             self._places = {}
-            at, place = self._next.get(None), 1
+            before, place = self._start
+            at = self._next.get(before)
             while at is not None and at not in self._places:
                 self._places[at] = place
                 at, place = self._next.get(at), place + 1
         return self._places.get(receipt.hash)
+
+
+def _anchor(newest: Newest) -> _Link | None:
+    if newest.forgotten_hash is None:
+        return None
+    return _Link(newest.forgotten_sequence, None, newest.forgotten_hash, None, None, True)
 
 
 def _link(receipt: Receipt) -> _Link:

@@ -81,6 +81,13 @@ class TenantAccess:
         """Whether databases are closed to everybody else. Without any secret they stay as they are."""
         return bool(self.secrets)
 
+    @property
+    def logins(self) -> Mapping[Service, SecretStr]:
+        """By whose secret each logs in: the privacy login is the transfer service's second one."""
+        if Service.TRANSFER not in self.secrets:
+            return self.secrets
+        return {**self.secrets, Service.PRIVACY: self.secrets[Service.TRANSFER]}
+
 
 async def let_in(cluster_conninfo: str, database: str, uai: str, access: TenantAccess) -> None:
     """Close an establishment's database to all but its logins, and give those their rights. Safe to repeat.
@@ -88,12 +95,12 @@ async def let_in(cluster_conninfo: str, database: str, uai: str, access: TenantA
     The owner runs it: whoever creates databases and roles on the cluster. A secret that has changed changes passwords.
     """
     async with await _connected(database_conninfo(cluster_conninfo, "postgres")) as connection:
-        for service, secret in access.secrets.items():
+        for service, secret in access.logins.items():
             login = login_of(service, uai)
             await ensure_login(connection, login, password_of(secret, login), member_of=group_of(service))
-    logins = (*(login_of(service, uai) for service in access.secrets), *access.keep_connect)
+    logins = (*(login_of(service, uai) for service in access.logins), *access.keep_connect)
     statements = [_closed(database), *(_connecting(database, role) for role in logins)]
-    for service in access.secrets:
+    for service in access.logins:
         statements += _rights(service)
     async with await _connected(database_conninfo(cluster_conninfo, database)) as connection:
         await _execute(connection, statements)

@@ -1,7 +1,7 @@
 """Builds and wires the service. The only place that reads its configuration."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -25,6 +25,7 @@ from cpro_platform.transience import is_transient
 from cpro_siecle_import import handlers
 from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
+from cpro_siecle_import.adapters.match_keys import TenantMatchKeys
 from cpro_siecle_import.adapters.measures import MeasuredJobs, TenantFindingCounts
 from cpro_siecle_import.adapters.packaging import ExpansionLimits
 from cpro_siecle_import.adapters.postgres import PostgresJobs
@@ -35,6 +36,7 @@ from cpro_siecle_import.config import Config
 from cpro_siecle_import.domain.guard import GuardLimits
 from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.handlers import ImportRules
+from cpro_siecle_import.ports import Rekeyed
 from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory
@@ -82,7 +84,7 @@ class Service:
         )
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
-        directory = Directory(self._directory_database)
+        directory = self._directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
             directory,
             config.tenants.cluster_conninfos,
@@ -173,6 +175,13 @@ class Service:
                 _log.info("upload.swept", **asdict(swept))
 
         await _regularly(sweep, self.config.sweep_interval_seconds, waiting="upload.sweep_waiting")
+
+    async def rotate_keys(self, *, dry_run: bool) -> AsyncIterator[Rekeyed]:
+        """Make the match keys in all establishments anew with the secret of now: see `handlers.rotating`."""
+        keys = TenantMatchKeys(self._tenants, self._tenant_outbox, self.config.secret, self.clock)
+        uais = [tenant.uai for tenant in await self._directory.all_tenants()]
+        async for rekeyed in handlers.rotate(uais, keys, dry_run=dry_run):
+            yield rekeyed
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:

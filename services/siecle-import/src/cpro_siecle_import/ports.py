@@ -276,3 +276,23 @@ class Findings(Protocol):
         self, uai: str, import_id: UUID, *, kind: str | None, after: int, limit: int
     ) -> Sequence[StoredChange]:
         """What changes, or would change, pupil by pupil."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What a rotation came to in one establishment: pupils with a new key, and pupils held for a transfer."""
+
+    uai: str
+    pupils: int = 0
+    held: int = 0
+    unread: bool = False
+
+    def __add__(self, other: "Rekeyed") -> "Rekeyed":
+        return Rekeyed(self.uai, self.pupils + other.pupils, self.held + other.held, self.unread or other.unread)
+
+
+class MatchKeys(Protocol):
+    """The match keys in establishments' databases."""
+
+    async def rekey(self, uai: str, *, dry_run: bool) -> Rekeyed:
+        """Give every pupil whose key was made with another secret the key of now. Safe to repeat."""

@@ -31,6 +31,7 @@ from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.directory import Directory, TenantState
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.retention import Kept
 from cpro_tenant_db.roles import ServiceLogins
 from cpro_tenant_db.tenant_outbox import TenantOutbox
 from cpro_transfer.adapters.audit_trail import AuditTrail
@@ -49,7 +50,10 @@ from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.outlook import TransferOutlook
 from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
 from cpro_transfer.adapters.queries import TransferQueries
+from cpro_transfer.adapters.retention import TenantRetention, TransferRetention
 from cpro_transfer.adapters.statistics import TransferStatistics
+from cpro_transfer.adapters.subject_ledger import PostgresSubjectLedger
+from cpro_transfer.adapters.subject_tenants import TenantSubjects
 from cpro_transfer.adapters.support_desk import PostgresSupportDesk
 from cpro_transfer.adapters.sweep_facts import StoredRecordFiles, TenantFileFacts, TransferStandings
 from cpro_transfer.adapters.tenant_pupils import TenantPupils
@@ -66,11 +70,14 @@ from cpro_transfer.handlers.moving import Mover
 from cpro_transfer.handlers.reconciling import Reconciler
 from cpro_transfer.handlers.replaying import Replayer
 from cpro_transfer.handlers.replaying_events import EventReplayer, ReplayDesk
+from cpro_transfer.handlers.retaining import Forgotten, forget
+from cpro_transfer.handlers.subject_access import SubjectAccess
 from cpro_transfer.handlers.supporting import Support
 from cpro_transfer.handlers.sweeping import Sweeper
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-transfer"
+_PRIVACY_CONNECTIONS = 4
 _LONGEST_PUBLICATION = 60.0
 """Seconds. What sleeps for longer while it publishes keeps no other relay waiting."""
 _TOPICS = (topics.PUPIL, topics.ESTABLISHMENT, topics.TRANSFER)
@@ -125,14 +132,9 @@ class Service:
         self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
         self._store = ObjectStore(config.object_store)
         self.directory = Directory(self._directory_database)
-        self._tenants = TenantConnections(
-            self.directory,
-            config.tenants.cluster_conninfos,
-            application_name=NAME,
-            logins=logins,
-            max_open=config.tenants.max_open_connections,
-            idle_seconds=config.tenants.idle_seconds,
-        )
+        self._tenants = self._tenants_as(privileges.Service.TRANSFER, config.tenants.max_open_connections)
+        # No mover and no request but support's on an erasure has connections that may delete a pupil or a receipt.
+        self._privacy_tenants = self._tenants_as(privileges.Service.PRIVACY, _PRIVACY_CONNECTIONS)
         self._projection = Projection(settling_seconds=config.settling_seconds)
         self._bell = DueTransfers(self._database, poll_seconds=config.poll_seconds)
         self.queries = TransferQueries(self._database)
@@ -141,6 +143,9 @@ class Service:
         self.statistics = TransferStatistics(self._database, self.clock)
         self._tenant_outbox = TenantOutbox(
             self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+        )
+        self._privacy_outbox = TenantOutbox(
+            self._database, self._privacy_tenants, self._publisher, kept=config.tenants.event_log_kept
         )
         self.reconciler = Reconciler(
             PostgresKnownFacts(self._database, self._projection, self.clock),
@@ -163,6 +168,9 @@ class Service:
         self.support = Support(
             self.desk, TenantUndoTruth(self._tenants), self.clock, undo_within=timedelta(days=config.undo_within_days)
         )
+        self.subjects = SubjectAccess(
+            PostgresSubjectLedger(self._database, self.clock), TenantSubjects(self._privacy_tenants, self._store)
+        )
         self._landing_times = LandingTimes(self.metrics)
         self._gauges = TransferGauges(
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
@@ -181,6 +189,17 @@ class Service:
         )
         self.replayer = Replayer(self.authorisations, authorised, self.clock)
 
+    def _tenants_as(self, service: privileges.Service, max_open: int) -> TenantConnections:
+        tenants = self.config.tenants
+        return TenantConnections(
+            self.directory,
+            tenants.cluster_conninfos,
+            application_name=NAME,
+            logins=ServiceLogins.of(service, tenants),
+            max_open=max_open,
+            idle_seconds=tenants.idle_seconds,
+        )
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
             for database in (self._database, self._outbox_database, self._directory_database):
@@ -188,6 +207,7 @@ class Service:
                 opening.push_async_callback(database.close)
             opening.push_async_callback(self._store.close)
             opening.push_async_callback(self._tenants.close)
+            opening.push_async_callback(self._privacy_tenants.close)
             opening.push_async_callback(self._publisher.stop)
             opening.push_async_callback(self.background.stop)
             self._start_work()
@@ -232,6 +252,25 @@ class Service:
     async def _uais_in_use(self) -> list[str]:
         tenants = await self.directory.all_tenants()
         return [tenant.uai for tenant in tenants if tenant.state is not TenantState.CREATING]
+
+    async def forget(self, *, dry_run: bool) -> Forgotten:
+        """Let go of all that is kept long enough: the daily job."""
+        config = self.config
+        kept = Kept(
+            receipts=timedelta(days=config.receipts_kept_days),
+            stubs=timedelta(days=config.stubs_kept_days),
+            details=timedelta(days=config.import_details_kept_days),
+        )
+        own = {
+            "authorisations": timedelta(days=config.authorisations_kept_days),
+            "enrolments": timedelta(days=config.stubs_kept_days),
+            "audit": timedelta(days=config.audit_kept_days),
+        }
+        return await forget(
+            TenantRetention(self.directory, self._privacy_tenants, self._privacy_outbox, self.clock, kept),
+            TransferRetention(self._database, self.clock, own),
+            dry_run=dry_run,
+        )
 
     def sweeper(self) -> Sweeper:
         """A sweeper of the store."""

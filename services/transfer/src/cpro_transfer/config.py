@@ -63,6 +63,17 @@ class Config(BaseSettings):
     sweep_max_unclaimed_percent: float = Field(default=50, ge=0, le=100)
     """Where more of an establishment's files have no row, its database is suspected and they stay."""
 
+    receipts_kept_days: int = Field(default=1826, ge=365)
+    """Five years: how long schools may be asked what left and what arrived. Never less than a year."""
+    stubs_kept_days: int = Field(default=400, ge=60)
+    """What is left at the origin of a pupil whose records have moved: longer than undoing and than the topics."""
+    authorisations_kept_days: int = Field(default=400, gt=0)
+    """Counted from the end of an authorisation."""
+    audit_kept_days: int = Field(default=1826, ge=366)
+    """The database refuses to let go of what is younger than a year."""
+    import_details_kept_days: int = Field(default=90, gt=0)
+    """Names in the remarks and changes of imports, in establishments that import no more."""
+
     replay_events_per_second: int = Field(default=500, gt=0)
     """How fast a replay of event logs publishes, unless asked for less."""
     replay_poll_seconds: float = Field(default=1, gt=0)

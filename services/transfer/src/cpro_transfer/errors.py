@@ -6,6 +6,7 @@ from uuid import UUID
 from cpro_contracts.transfers import Reason
 from cpro_platform.errors import RetryableError
 from cpro_transfer.domain.authorisations import Authorisation
+from cpro_transfer.domain.subjects import ErasurePlan
 from cpro_transfer.domain.transfers import Transfer
 from cpro_transfer.domain.undoing import Refusal, Touched
 
@@ -92,3 +93,19 @@ class ReplayRefusedError(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SubjectUnknownError(Exception):
+    """Nothing is held of such a pupil."""
+
+
+class TransferUnderWayError(Exception):
+    """A transfer of this pupil is in a mover's hands. Once it has ended, the pupil can be erased."""
+
+
+class ErasurePlanChangedError(Exception):
+    """What is held of the pupil is not what was confirmed."""
+
+    def __init__(self, plan: ErasurePlan) -> None:
+        super().__init__(plan.digest)
+        self.plan = plan

@@ -56,6 +56,13 @@ DESTINATION_NOT_OPTED_IN = ProblemCode(
     "destination_not_opted_in", 409, "Transferts désactivés à l'accueil", "Transfers are off at the destination"
 )
 
+SUBJECT_UNKNOWN = ProblemCode(
+    "subject_unknown", 404, "Rien n'est détenu sur cet élève", "Nothing is held of this pupil"
+)
+ERASURE_PLAN_CHANGED = ProblemCode(
+    "erasure_plan_changed", 409, "Ce qui serait effacé n'est pas ce qui a été confirmé",
+    "What would be erased is not what was confirmed",
+)  # fmt: skip
 TICKET_MALFORMED = ProblemCode("ticket_malformed", 422, "Numéro de ticket invalide", "Invalid ticket number")
 
 _OF_TERMS = {

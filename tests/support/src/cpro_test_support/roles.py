@@ -7,7 +7,12 @@ from cpro_platform.config import DatabaseSettings, TenantSettings
 from cpro_tenant_db.privileges import Service
 from cpro_tenant_db.roles import TenantAccess
 
-ACCESS = TenantAccess({service: SecretStr(f"the secret of {service}, for tests only") for service in Service})
+ACCESS = TenantAccess(
+    {
+        service: SecretStr(f"the secret of {service}, for tests only")
+        for service in (Service.SETTINGS, Service.SIECLE_IMPORT, Service.TRANSFER)
+    }
+)
 _LOGIN = "cpro_service_under_test"
 
 

@@ -1,6 +1,7 @@
-"""`cpro-siecle-import api | worker | relay | sweep | migrate`."""
+"""`cpro-siecle-import api | worker | relay | sweep | rotate | migrate`."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 
@@ -39,9 +40,33 @@ def sweep() -> None:
 
 
 @app.command()
+def rotate(
+    *, dry_run: Annotated[bool, typer.Option(help="Count who would get a new key, and change nothing.")] = False
+) -> None:
+    """Make the match keys of all pupils anew with the secret of now, and publish them.
+
+    Exit code 1: some are held for a transfer, run it again later. 3: an establishment could not be asked.
+    """
+    raise typer.Exit(asyncio.run(_rotate(_configured(), dry_run=dry_run)))
+
+
+@app.command()
 def migrate() -> None:
     """Create the database, the topics and the bucket where absent, and bring the schema to the newest."""
     asyncio.run(prepare(_configured()))
+
+
+async def _rotate(config: Config, *, dry_run: bool) -> int:
+    pupils = held = unread = 0
+    async with Service(config, work=Work.NOTHING) as service:
+        async for done in service.rotate_keys(dry_run=dry_run):
+            pupils, held, unread = pupils + done.pupils, held + done.held, unread + done.unread
+            if done.pupils or done.held or done.unread:
+                note = "could not be asked" if done.unread else f"{done.pupils} pupils, {done.held} held"
+                typer.echo(f"{done.uai}: {note}")
+    verb = "would get" if dry_run else "got"
+    typer.echo(f"{pupils} pupils {verb} a new key, {held} are held for a transfer, {unread} establishments not asked")
+    return 3 if unread else 1 if held else 0
 
 
 def _work(kind: Work) -> None:

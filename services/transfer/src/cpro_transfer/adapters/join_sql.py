@@ -19,6 +19,7 @@ WITH noted AS (
     SELECT * FROM unnest(%s::text[], %s::text[], %s::uuid[], %s::boolean[], %s::boolean[], %s::text[], %s::text[],
         %s::bigint[], %s::uuid[], %s::timestamptz[], %s::timestamptz[]) AS said
         (match_key, uai, pupil_id, active, withdrawn, source, ine_status, revision, import_id, occurred_at, event_time)
+    WHERE NOT EXISTS (SELECT 1 FROM erased_pupil gone WHERE gone.uai = said.uai AND gone.pupil_id = said.pupil_id)
     ORDER BY match_key, uai
     ON CONFLICT (match_key, uai) DO UPDATE SET
         pupil_id = EXCLUDED.pupil_id, active = EXCLUDED.active, withdrawn = EXCLUDED.withdrawn,

@@ -29,7 +29,7 @@ from cpro_contracts.transfers import Reason, TransferCancelled, TransferEvent, T
 from cpro_platform import crash_points, outbox
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
-from cpro_transfer.adapters import join_sql
+from cpro_transfer.adapters import join_sql, rekeyed_pupils
 from cpro_transfer.ports.joining import Fact
 
 SOURCE = "/services/transfer"
@@ -70,12 +70,13 @@ class EnrolmentRow(NamedTuple):
 
 
 PreparedFact = EnrolmentRow | Fact
-"""Of a pupil the row; of an establishment, which are few, the fact as it came."""
+"""Of a pupil the row; of an establishment, and of a pupil with a new key, which are few, the fact as it came."""
 
 
 def prepared(fact: Fact) -> PreparedFact:
     """What `Projection.apply` needs of a fact."""
-    return EnrolmentRow.of(fact.event, fact.time) if isinstance(fact.event, PupilEvent) else fact
+    event = fact.event
+    return EnrolmentRow.of(event, fact.time) if isinstance(event, PupilEvent) and event.formerly is None else fact
 
 
 class Projection:
@@ -92,7 +93,16 @@ class Projection:
         Safe to repeat and to reorder: a revision that is not higher than the known one changes nothing.
         """
         rows = [fact for fact in facts if isinstance(fact, EnrolmentRow)]
-        of_establishments = [fact for fact in facts if isinstance(fact, Fact)]
+        of_establishments = []
+        rekeyed: list[PupilEvent] = []
+        for fact in facts:
+            if isinstance(fact, EnrolmentRow):
+                continue
+            if isinstance(fact.event, PupilEvent):
+                rekeyed.append(fact.event)
+                rows.append(EnrolmentRow.of(fact.event, fact.time))
+            else:
+                of_establishments.append(fact)
         places = {*partitions} | ({_ESTABLISHMENTS} if of_establishments else set())
         # A pipeline spares the waits between statements; each still sees what was committed before it began.
         async with tx.pipeline():
@@ -102,6 +112,7 @@ class Projection:
             # Before the first of them is changed: new ones are made in one order by all.
             await tx.execute(join_sql.KNOW_ESTABLISHMENTS, (_array(map(_quoted, touched)),))
         touched |= await self._note_establishments(tx, of_establishments)
+        touched |= await rekeyed_pupils.carry_over(tx, rekeyed)
         return await self.derive(tx, sorted(touched))
 
     async def derive(self, tx: Connection, match_keys: Sequence[str]) -> list[TransferEvent]:

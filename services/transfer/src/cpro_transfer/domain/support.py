@@ -27,6 +27,9 @@ class Action(StrEnum):
     LETTER_DISCARDED = "dead_letter.discarded"
     EVENTS_STARTED = "event_replay.started"
     EVENTS_CANCELLED = "event_replay.cancelled"
+    SUBJECT_EXPORTED = "subject.exported"
+    ERASURE_BEGUN = "subject.erasure_begun"
+    SUBJECT_ERASED = "subject.erased"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from cpro_transfer.entrypoints import (
     event_replays_api,
     outlook_api,
     replay_api,
+    subjects_api,
     support_api,
     support_transfers_api,
 )
@@ -72,6 +73,7 @@ def create(service: Service) -> FastAPI:
             dead_letters_api.router,
             event_replays_api.router,
             consumers_api.router,
+            subjects_api.router,
         ],
         authenticator=service.authenticator,
         readiness=service.readiness,

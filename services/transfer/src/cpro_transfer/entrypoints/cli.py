@@ -1,4 +1,4 @@
-"""`cpro-transfer api | join | move | relay | sweep | migrate`: one command a process."""
+"""`cpro-transfer api | join | move | relay | sweep | retain | migrate`: one command a process."""
 
 import asyncio
 from typing import Annotated
@@ -11,6 +11,7 @@ from cpro_transfer.bootstrap import NAME, Service, Work, prepare
 from cpro_transfer.config import Config
 from cpro_transfer.domain.sweeping import GOING, Fate, RecordFile
 from cpro_transfer.entrypoints.api import create
+from cpro_transfer.handlers.retaining import Forgotten
 from cpro_transfer.handlers.sweeping import Swept
 
 app = typer.Typer(help="Join departures and arrivals, and move the records.", no_args_is_help=True)
@@ -61,9 +62,29 @@ def sweep(
 
 
 @app.command()
+def retain(*, dry_run: Annotated[bool, typer.Option(help="Count what would go, and change nothing.")] = False) -> None:
+    """Let go of what is kept long enough, in every establishment and here. Once a day, by the scheduler.
+
+    Exit code 3: an establishment's database could not be asked.
+    """
+    forgotten = asyncio.run(_forget(_configured(), dry_run=dry_run))
+    for kind, number in sorted(forgotten.rows.items()):
+        typer.echo(f"{'would go' if dry_run else 'gone'}: {number} {kind}")
+    for uai in sorted(forgotten.unread):
+        typer.echo(f"{uai}: could not be asked")
+    if forgotten.unread:
+        raise typer.Exit(3)
+
+
+@app.command()
 def migrate() -> None:
     """Create the database, the topics and the bucket where absent, and bring the schema to the newest."""
     asyncio.run(prepare(_configured()))
+
+
+async def _forget(config: Config, *, dry_run: bool) -> Forgotten:
+    async with Service(config, work=Work.NOTHING) as service:
+        return await service.forget(dry_run=dry_run)
 
 
 async def _sweep_once(config: Config, *, dry_run: bool) -> Swept:

@@ -15,6 +15,7 @@ from cpro_transfer.entrypoints.support_cli import (
     reconciliations,
     replay_words,
     replays,
+    subjects,
     transfers,
 )
 from cpro_transfer.entrypoints.support_cli.transfer_words import WORDS
@@ -39,3 +40,4 @@ app.add_typer(replay, name="replay")
 app.add_typer(transfers.app, name="transfers")
 app.command(name="audit", help=WORDS.help_audit)(audit.audit)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(subjects.app, name="subject")
