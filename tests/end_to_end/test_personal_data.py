@@ -21,6 +21,7 @@ from cpro_platform import logs
 from cpro_platform.config import TelemetrySettings
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_settings.config import Config as SettingsConfig
+from cpro_tenant_db import privileges
 from cpro_test_support.authorising import Desk, desk_of, enters, keeps_its_own_roster
 from cpro_test_support.canary import Canary, Listener
 from cpro_test_support.import_world import EXPORT_DAY, School
@@ -28,6 +29,7 @@ from cpro_test_support.mail_server import opened_mailbox
 from cpro_test_support.notifying import opened_notify_world
 from cpro_test_support.privacy_world import PrivacyWorld, opened_privacy_world
 from cpro_test_support.reconciling import answering
+from cpro_test_support.roles import tenants_of
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import SamplePupil, rnie_ine
 from cpro_test_support.support_tool import Tool
@@ -244,7 +246,7 @@ async def _mails(servers: Servers, both: PrivacyWorld, canary: Canary) -> int:
     """What the settings service makes of the transfers that completed."""
     config = SettingsConfig.model_validate({
         "database": both.transfer_config.database,
-        "tenants": both.config.tenants,
+        "tenants": tenants_of(privileges.Service.SETTINGS, both.config.tenants),
         "kafka": both.config.kafka,
         "oidc": both.config.oidc,
     })  # fmt: skip

@@ -40,6 +40,8 @@ TABLES: Mapping[Service, Mapping[str, tuple[str, ...]]] = {
         "pupil": _KEEP,
         "pupil_ine_alias": _KEEP,
         "siecle_import_applied": _APPEND,
+        # A rotation of the match secret passes over who is held for a transfer.
+        "transfer_hold": _READ,
         "siecle_import_finding": _ALL,
         "siecle_import_change": _ALL,
         "outbox": _ALL,
