@@ -43,14 +43,14 @@ async def test_the_api_serves_until_it_is_told_to_stop_and_logs_json(
         stored = await client.put(
             f"/v1/establishments/{school}/images/logo",
             content=encoded(a_logo(), "PNG"),
-            headers={"X-Request-Id": "request-1"},
+            headers={"X-Request-Id": "0c0ffee0-1"},
         )
 
     exit_code, log = await ended(process)
 
     assert stored.status_code == 200
     assert exit_code in {0, -signal.SIGTERM}  # uvicorn raises the signal again once it has ended in good order
-    (handled,) = [line for line in log if line.get("request_id") == "request-1"]
+    (handled,) = [line for line in log if line.get("request_id") == "0c0ffee0-1"]
     assert (handled["event"], handled["service"], handled["status"]) == ("request.handled", "media", 200)
     assert len(str(handled["trace_id"])) == 32
     assert school not in json.dumps(log)

@@ -215,18 +215,22 @@ async def test_a_dependency_that_is_away_asks_to_come_back(client: httpx.AsyncCl
 
 async def test_a_bug_tells_the_caller_nothing_but_the_id_of_the_request(client: httpx.AsyncClient) -> None:
     with capture_logs() as logs:
-        answer = await client.get(f"/v1/establishments/{SCHOOL}/failing/bug", headers={"X-Request-Id": "r-1"})
+        answer = await client.get(f"/v1/establishments/{SCHOOL}/failing/bug", headers={"X-Request-Id": "0c0ffee0-1"})
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "r-1"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "0c0ffee0-1"
     assert "Camille" not in answer.text
     assert [log["event"] for log in logs] == ["request.failed", "request.handled"]
 
 
-async def test_a_request_id_that_could_forge_a_log_line_is_replaced(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/livez", headers={"X-Request-Id": "a b" * 40})
+@pytest.mark.parametrize("given", ["a b" * 40, "0" * 65, "request-1", "ZYXWANIMAL", "a\tb"])
+async def test_a_request_id_that_could_be_a_name_or_forge_a_log_line_is_replaced(
+    client: httpx.AsyncClient, given: str
+) -> None:
+    answer = await client.get("/livez", headers={"X-Request-Id": given})
 
     assert len(answer.headers["x-request-id"]) == 32
+    assert given not in answer.headers["x-request-id"]
 
 
 async def test_the_log_names_the_route_and_not_what_was_looked_for(client: httpx.AsyncClient) -> None:

@@ -17,7 +17,8 @@ from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.transience import is_transient
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# It is logged and answered. A UUID or a trace's id fits; a name, which somebody could write there, does not.
+_REQUEST_ID = re.compile(r"[0-9a-f-]{8,64}", re.IGNORECASE)
 _QUIET = {"/livez", "/readyz", "/metrics"}
 _log = get_logger(__name__)
 
