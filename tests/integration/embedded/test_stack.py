@@ -27,8 +27,9 @@ TOPIC = "stack.check"
 BUCKET = "stack-check"
 # What the starter of another process does once its stack is up: say the pids, then wait for its end.
 STARTER = """
-import json, pathlib, sys, time
+import json, pathlib, signal, sys, time
 from cpro_embedded.stack import EmbeddedStack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background has it ignored
 with EmbeddedStack(pathlib.Path(sys.argv[1])) as stack:
     servers = (stack.kafka, stack.object_store, *stack.postgres.values())
     print(json.dumps([server.process.pid for server in servers]), flush=True)

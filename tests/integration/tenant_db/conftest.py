@@ -1,7 +1,6 @@
 """Establishments' databases for the tests of the tenant library."""
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import pytest
 
@@ -13,7 +12,7 @@ from cpro_test_support.transfers import new_uai
 @pytest.fixture(scope="module")
 async def schools(servers: Servers) -> AsyncIterator[Schools]:
     """A directory of the module's own, without any school."""
-    async with opened_schools(servers.endpoints, name=uuid4().hex[:8]) as opened:
+    async with opened_schools(servers.endpoints) as opened:
         yield opened
 
 

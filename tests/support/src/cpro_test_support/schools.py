@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from cpro_contracts.envelope import Event
 from cpro_contracts.establishments import EstablishmentUpdated, RosterSource, TransferOptInChanged
@@ -22,12 +23,16 @@ from cpro_platform.kafka import EventPublisher
 from cpro_platform.object_store import ObjectStore
 from cpro_tenant_db import provisioning
 from cpro_tenant_db.connections import TenantConnections
+from cpro_tenant_db.directory import MIGRATIONS as DIRECTORY_MIGRATIONS
 from cpro_tenant_db.directory import Directory
 from cpro_test_support.records import Amounts, Seeded, Verdict, seed_records, verify
 from cpro_test_support.roles import ACCESS
+from cpro_test_support.shelf import SHELF, Kind
 
 SECRET = MatchSecret(version=1, key=b"a secret for tests, of thirty-two")
 BUCKET = "cpro-records"
+TENANT = Kind("tenant", provisioning.MIGRATIONS)
+DIRECTORY = Kind("directory", DIRECTORY_MIGRATIONS)
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class Schools:
     store: ObjectStore
     seeded: Seeded = field(default_factory=Seeded)
     known: dict[str, "School"] = field(default_factory=dict)
+    borrowed: list[tuple[str, str]] = field(default_factory=list)
+    """Databases from the shelf, to be given back: cluster and connection string."""
 
     async def create(self, *uais: str) -> list["School"]:
         """Establishments with a database each, spread over the clusters."""
@@ -49,10 +56,18 @@ class Schools:
         clusters = list(self.endpoints.postgres_clusters)
         for uai in uais:
             cluster = clusters[len(self.known) % len(clusters)]
-            await provisioning.create_tenant(self.directory, self.endpoints.postgres_clusters, uai, cluster, ACCESS)
+            await self._provision(uai, cluster)
             self.known[uai] = School(self, uai)
             created.append(self.known[uai])
         return created
+
+    async def _provision(self, uai: str, cluster: str) -> None:
+        """As `cpro-tenants create` does, in a database that may have been another test's."""
+        clusters = self.endpoints.postgres_clusters
+        conninfo = await SHELF.take(clusters[cluster], TENANT)
+        self.borrowed.append((clusters[cluster], conninfo))
+        tenant = await self.directory.announce(uai, cluster, str(conninfo_to_dict(conninfo)["dbname"]))
+        await provisioning.migrate_tenant(self.directory, clusters, tenant, ACCESS)
 
     async def opted_in(self, *uais: str) -> list["School"]:
         """The same, with their doors open."""
@@ -210,13 +225,16 @@ class School:
 
 
 @asynccontextmanager
-async def opened_schools(endpoints: Endpoints, *, name: str = "tests") -> AsyncIterator[Schools]:
+async def opened_schools(endpoints: Endpoints) -> AsyncIterator[Schools]:
     """A directory of its own, connections, a store and a publisher, closed at the end."""
     first = next(iter(endpoints.postgres_clusters.values()))
-    directory_url = database_conninfo(first, f"cpro_directory_{name}")
+    directory_url = await SHELF.take(first, DIRECTORY)
     await provisioning.prepare_directory(directory_url, ACCESS)
     async with _opened(endpoints, directory_url) as schools:
         yield schools
+    for cluster, conninfo in schools.borrowed:
+        await SHELF.give_back(cluster, TENANT, conninfo)
+    await SHELF.give_back(first, DIRECTORY, directory_url)
 
 
 @asynccontextmanager

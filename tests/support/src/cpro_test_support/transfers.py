@@ -28,12 +28,14 @@ from cpro_test_support.faults import tally
 from cpro_test_support.records import Amounts
 from cpro_test_support.roles import own_database, tenants_of
 from cpro_test_support.schools import School, Schools, fresh_database, opened_schools, store_settings
+from cpro_test_support.shelf import SHELF, Kind
 from cpro_test_support.siecle_samples import rnie_ine
 from cpro_transfer.adapters.projection import PostgresFacts, Projection
-from cpro_transfer.bootstrap import Service, Work, prepare
+from cpro_transfer.bootstrap import MIGRATIONS, Service, Work, prepare
 from cpro_transfer.config import Config
 from cpro_transfer.handlers.joining import on_events, prepare_event
 
+TRANSFER = Kind("transfer", MIGRATIONS)
 DEADLINE_SECONDS = 30.0
 _numbers = count(1)
 
@@ -215,9 +217,13 @@ def _plain(value: Any) -> str:
 
 async def fresh_transfer_config(endpoints: Endpoints, tenants: TenantSettings, **settings: object) -> Config:
     """A transfer service with a database and a consumer group of its own, for the tenants of a directory."""
+    return _config_on(await fresh_database(endpoints, "cpro_transfer"), endpoints, tenants, **settings)
+
+
+def _config_on(conninfo: str, endpoints: Endpoints, tenants: TenantSettings, **settings: object) -> Config:
     return Config.model_validate(
         {
-            "database": own_database(await fresh_database(endpoints, "cpro_transfer")),
+            "database": own_database(conninfo),
             "tenants": tenants_of(privileges.Service.TRANSFER, tenants),
             "kafka": {"bootstrap_servers": endpoints.kafka_bootstrap},
             "object_store": store_settings(endpoints),
@@ -232,11 +238,13 @@ async def fresh_transfer_config(endpoints: Endpoints, tenants: TenantSettings, *
 @asynccontextmanager
 async def opened_world(endpoints: Endpoints, **settings: object) -> AsyncIterator[TransferWorld]:
     """A directory, a transfer database and a consumer group of its own on the running servers."""
-    async with opened_schools(endpoints, name=uuid4().hex[:8]) as schools:
+    async with opened_schools(endpoints) as schools:
         tenants = TenantSettings.model_validate(
             {"directory_url": schools.directory_url, "clusters": dict(endpoints.postgres_clusters)}
         )
-        config = await fresh_transfer_config(endpoints, tenants, **settings)
+        first = next(iter(endpoints.postgres_clusters.values()))
+        conninfo = await SHELF.take(first, TRANSFER)
+        config = _config_on(conninfo, endpoints, tenants, **settings)
         await prepare(config)
         database = Database(config.database.owner_conninfo, name="test-transfer", max_connections=4)
         await database.open()
@@ -244,6 +252,7 @@ async def opened_world(endpoints: Endpoints, **settings: object) -> AsyncIterato
             yield TransferWorld(schools, config, database)
         finally:
             await database.close()
+        await SHELF.give_back(first, TRANSFER, conninfo)
 
 
 async def eventually(
