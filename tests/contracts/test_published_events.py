@@ -16,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from cpro_contracts.envelope import Envelope, Event, UnreadableEventError
@@ -136,7 +136,15 @@ def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     if "time" in str(field.annotation):
         return _TIMES if field.is_required() else st.none() | _TIMES
     annotations: tuple[Any, ...] = get_args(field.annotation) or (field.annotation,)
-    return st.one_of(*(_BY_TYPE[one] if one in _BY_TYPE else st.sampled_from(one) for one in annotations))
+    return st.one_of(*(_of_type(one) for one in annotations))
+
+
+def _of_type(annotation: Any) -> st.SearchStrategy[Any]:
+    if annotation in _BY_TYPE:
+        return _BY_TYPE[annotation]
+    if issubclass(annotation, BaseModel):
+        return st.builds(annotation, **{name: _values(name, one) for name, one in annotation.model_fields.items()})
+    return st.sampled_from(annotation)
 
 
 def _events() -> st.SearchStrategy[Event]:

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from cpro_platform.clock import Clock
+from cpro_platform.metrics import Metrics
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
-from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
+from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
 from cpro_transfer.bootstrap import Service, Work
 from cpro_transfer.handlers.retaining import Forgotten
 
@@ -190,6 +191,25 @@ async def test_the_audit_trail_keeps_what_is_younger_than_a_year_whoever_deletes
     async with world.database.begin() as tx:
         ((left,),) = await (await tx.execute("SELECT count(*) FROM audit_entry")).fetchall()
     assert left == 3
+
+
+async def test_the_process_that_stays_does_the_job_by_itself_and_counts_it(world: TransferWorld) -> None:
+    origin, destination, _ = await a_moved_pupil(world)
+    for school in (origin, destination):
+        await age(school, 1900)
+    metrics = Metrics()
+
+    async def gone() -> bool | None:
+        return True if await receipts(origin) == await receipts(destination) == 0 else None
+
+    async with Service(world.config, metrics=metrics, work=Work.RETAIN):
+        await eventually(gone)
+
+        async def counted() -> bool | None:
+            return True if b'cpro_transfer_forgotten_rows_total{kind="receipts"} 2.0' in metrics.render() else None
+
+        await eventually(counted)
+    assert await world.receipt_findings() == {}
 
 
 async def test_a_school_that_is_away_is_done_the_next_day_and_keeps_no_other_waiting(world: TransferWorld) -> None:

@@ -20,6 +20,8 @@ from cpro_platform.config import DatabaseSettings
 from cpro_settings.bootstrap import Service, Work, prepare
 from cpro_settings.config import Config, TransferServiceSettings
 from cpro_settings.entrypoints.api import create
+from cpro_tenant_db import privileges
+from cpro_test_support.roles import tenants_of
 from cpro_test_support.schools import School, fresh_database
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld, new_ine, new_uai
@@ -63,7 +65,7 @@ async def office(world: TransferWorld, servers: Servers) -> AsyncIterator[Office
     (school,) = await world.schools.create(new_uai())
     config = Config(
         database=DatabaseSettings(url=SecretStr(await fresh_database(servers.endpoints, "cpro_settings"))),
-        tenants=world.config.tenants,
+        tenants=tenants_of(privileges.Service.SETTINGS, world.config.tenants),
         kafka=world.config.kafka,
         oidc=world.config.oidc,
         transfer_service=TransferServiceSettings(url="http://transfers"),

@@ -12,7 +12,9 @@ import pytest
 from cpro_contracts.transfers import Reason
 from cpro_platform.clock import SystemClock
 from cpro_platform.object_store import ObjectStore
+from cpro_tenant_db.privileges import Service
 from cpro_tenant_db.provisioning import schema_version
+from cpro_tenant_db.roles import ServiceLogins
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -165,8 +167,9 @@ async def test_the_session_of_a_mover_that_sleeps_where_no_timer_runs_is_ended_b
 ) -> None:
     """The driver ends a pipeline with a Flush, which disarms the server's timer for idle transactions: here it is off."""
     origin, destination, leaver = await _called_for(world)
-    conninfo = (await world.schools.conninfos())[origin.uai]
-    async with await psycopg.AsyncConnection.connect(conninfo, application_name=NAME) as sleeper:
+    owner = (await world.schools.conninfos())[origin.uai]
+    own = ServiceLogins.of(Service.TRANSFER, world.config.tenants).to_tenant(owner, origin.uai)
+    async with await psycopg.AsyncConnection.connect(own, application_name=NAME) as sleeper:
         await sleeper.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         await sleeper.execute("SELECT 1 FROM pupil WHERE id = %s FOR UPDATE", (leaver,))
 

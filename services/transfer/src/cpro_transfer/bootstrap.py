@@ -45,7 +45,7 @@ from cpro_transfer.adapters.former_pupils import FormerPupils
 from cpro_transfer.adapters.known_facts import PostgresKnownFacts
 from cpro_transfer.adapters.ledger import PostgresLedger
 from cpro_transfer.adapters.letter_topics import LetterReader, SourceTopics
-from cpro_transfer.adapters.measures import LandingTimes, SweepMeasures, TransferGauges
+from cpro_transfer.adapters.measures import LandingTimes, RetentionMeasures, SweepMeasures, TransferGauges
 from cpro_transfer.adapters.objects import RecordObjects
 from cpro_transfer.adapters.outlook import TransferOutlook
 from cpro_transfer.adapters.projection import PostgresFacts, PreparedFact, Projection
@@ -78,6 +78,7 @@ from cpro_transfer.handlers.sweeping import Sweeper
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-transfer"
 _PRIVACY_CONNECTIONS = 4
+_DAY_SECONDS = 24 * 3600
 _LONGEST_PUBLICATION = 60.0
 """Seconds. What sleeps for longer while it publishes keeps no other relay waiting."""
 _TOPICS = (topics.PUPIL, topics.ESTABLISHMENT, topics.TRANSFER)
@@ -91,8 +92,9 @@ class Work(Flag):
     MOVE = auto()
     RELAY = auto()
     SWEEP = auto()
+    RETAIN = auto()
     ALL = JOIN | MOVE | RELAY
-    """What transfers need. The sweep reads the whole store: it is started on purpose."""
+    """What transfers need. The sweep reads the whole store, and retention every school: they are started on purpose."""
 
 
 class Service:
@@ -176,6 +178,7 @@ class Service:
             self._database, self.statistics, self.metrics, refresh_seconds=config.statistics_seconds
         )
         self._sweep_measures = SweepMeasures(self.metrics)
+        self._retention_measures = RetentionMeasures(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
 
@@ -306,6 +309,8 @@ class Service:
             self.background.start("wake-ups", self._bell.listen)
             for number in range(self.config.concurrent_batches):
                 self.background.start(f"mover-{number}", partial(self._move_on, self.mover()))
+        if Work.RETAIN in self._work:
+            self.background.start("retention", self._retain_on)
         if Work.SWEEP in self._work:
             self.background.start("sweep", self._sweep_on)
 
@@ -340,6 +345,17 @@ class Service:
             delays = backoff(longest_seconds=10)
             if not claimed:
                 await self._bell.wait()
+
+    async def _retain_on(self) -> None:
+        """Let go of what is due at the start and then daily, until cancelled. What is away is done the next time."""
+        while True:
+            try:
+                self._retention_measures(await self.forget(dry_run=False), self.clock.now())
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._log.warning("retention.waiting", error=type(error).__name__)
+            await asyncio.sleep(_DAY_SECONDS)
 
     async def _sweep_on(self) -> None:
         """Sweep at the start and then at each interval, until cancelled. What is away is waited for."""

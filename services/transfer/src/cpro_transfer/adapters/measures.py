@@ -10,6 +10,7 @@ from cpro_platform.transience import is_transient
 from cpro_transfer.adapters.statistics import TransferStatistics
 from cpro_transfer.domain.statistics import Statistics
 from cpro_transfer.domain.sweeping import GOING, SUSPECT
+from cpro_transfer.handlers.retaining import Forgotten
 from cpro_transfer.handlers.sweeping import Swept
 
 _LANDING_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
@@ -89,6 +90,24 @@ class TransferGauges:
         self._number.clear()
         self._oldest.clear()
         self._taken_at.set(0)
+
+
+class RetentionMeasures:
+    """What the daily job of this process has let go of, and whether all could be asked the last time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._rows = metrics.counter("cpro_transfer_forgotten_rows_total", "Rows kept long enough, by kind", ["kind"])
+        self._unread = metrics.gauge(
+            "cpro_transfer_retention_unread_establishments", "Establishments that the last daily job could not ask"
+        )
+        self._ended_at = metrics.gauge("cpro_transfer_retention_timestamp_seconds", "When the last daily job ended")
+
+    def __call__(self, forgotten: Forgotten, ended_at: datetime) -> None:
+        """The job has ended."""
+        for kind, number in forgotten.rows.items():
+            self._rows.labels(kind).inc(number)
+        self._unread.set(len(forgotten.unread))
+        self._ended_at.set(ended_at.timestamp())
 
 
 class SweepMeasures:

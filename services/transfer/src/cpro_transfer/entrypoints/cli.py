@@ -62,11 +62,18 @@ def sweep(
 
 
 @app.command()
-def retain(*, dry_run: Annotated[bool, typer.Option(help="Count what would go, and change nothing.")] = False) -> None:
-    """Let go of what is kept long enough, in every establishment and here. Once a day, by the scheduler.
+def retain(
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Count what would go, and change nothing.")] = False,
+    stay: Annotated[bool, typer.Option(help="Do it daily, with metrics, until stopped.")] = False,
+) -> None:
+    """Let go of what is kept long enough, in every establishment and here: once, unless told to stay.
 
     Exit code 3: an establishment's database could not be asked.
     """
+    if stay and not dry_run:
+        _work(Work.RETAIN)
+        return
     forgotten = asyncio.run(_forget(_configured(), dry_run=dry_run))
     for kind, number in sorted(forgotten.rows.items()):
         typer.echo(f"{'would go' if dry_run else 'gone'}: {number} {kind}")
