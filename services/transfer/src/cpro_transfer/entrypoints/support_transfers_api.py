@@ -36,7 +36,9 @@ class SupportAct(BaseModel):
     """Ce que l'assistance demande, et à quel titre."""
 
     ticket: Ticket
-    dry_run: bool = Field(default=False, description="Dire ce qui serait fait ou refusé, sans rien changer")
+    dry_run: bool = Field(
+        strict=True, default=False, description="Dire ce qui serait fait ou refusé, sans rien changer"
+    )
 
 
 class SchoolOut(BaseModel):
