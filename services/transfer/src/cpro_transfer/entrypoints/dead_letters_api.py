@@ -90,7 +90,10 @@ async def discard_letters(asked: LetterDiscardIn, service: Wired, principal: Sup
 
 
 @router.get(
-    "/{letter_id}", summary="Un message, avec ses en-têtes et son contenu", responses=documented(problems.NOT_FOUND)
+    # A UUID only: `replay` and `discard` are no letters, and have no GET.
+    "/{letter_id:uuid}",
+    summary="Un message, avec ses en-têtes et son contenu",
+    responses=documented(problems.NOT_FOUND),
 )
 async def read_letter(letter_id: UUID, service: Wired, _: SupportOrOperations) -> LetterInFull:
     found = await service.letters.find([letter_id])
