@@ -15,7 +15,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no
 FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py transfer/test_undo_killed.py transfer/test_join_stories.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test proofs faults hostile hostile-images fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
+.PHONY: help setup demo run test proofs faults hostile hostile-images hostile-api fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ hostile: setup ## Read hundreds of hostile files: none accepted; show the worst 
 
 hostile-images: setup ## Decode hundreds of hostile pictures: refused or clean; show the worst time and memory
 	@$(PYTHON) -m pytest -q -s --no-header --log-level=ERROR tests/unit/media/test_hostile_pictures.py
+
+hostile-api: setup ## Ask the four services whatever schemathesis can make up, for a while (SECONDS=60); show its summary
+	@HOSTILE_SECONDS=$(SECONDS) $(PYTHON) -m pytest -q -s --no-header tests/schemathesis/test_hostile_api.py
 
 fuzz: setup ## Read damaged exports for a while (SECONDS=60): only refusals, or lines that can be stored
 	@$(PYTHON) tests/fuzz/fuzz_siecle_reader.py --seconds $(SECONDS)

@@ -36,6 +36,12 @@ PRECONDITION_REQUIRED = ProblemCode("precondition_required", 428, "En-tête If-M
 PRECONDITION_FAILED = ProblemCode(
     "precondition_failed", 412, "La fiche a été modifiée entre-temps", "The resource has changed meanwhile"
 )
+IDEMPOTENCY_KEY_REUSED = ProblemCode(
+    "idempotency_key_reused", 422, "Idempotency-Key déjà utilisée", "Idempotency-Key already used"
+)
+IDEMPOTENCY_KEY_IN_USE = ProblemCode(
+    "idempotency_key_in_use", 409, "Requête déjà en cours de traitement", "Request already being handled"
+)
 TOO_MANY_REQUESTS = ProblemCode(
     "too_many_requests", 429, "Trop de requêtes en peu de temps", "Too many requests in a short time"
 )
@@ -56,6 +62,8 @@ COMMON: tuple[ProblemCode, ...] = (
     PAYLOAD_TOO_LARGE,
     PRECONDITION_REQUIRED,
     PRECONDITION_FAILED,
+    IDEMPOTENCY_KEY_REUSED,
+    IDEMPOTENCY_KEY_IN_USE,
     TOO_MANY_REQUESTS,
     UNAVAILABLE,
     INTERNAL,

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -15,6 +16,17 @@ from cpro_platform import migrations
 from cpro_platform.config import DatabaseSettings
 
 Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class _Shared(NamedTuple):
+    """A transaction that what this task begins on the same database becomes a part of."""
+
+    database: "Database"
+    task: "asyncio.Task[Any] | None"
+    tx: Connection
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("cpro_shared_transaction", default=None)
 
 
 class Database:
@@ -59,11 +71,34 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Connection]:
-        """A transaction: committed on leaving the block, rolled back if it raises."""
+        """A transaction: committed on leaving the block, rolled back if it raises.
+
+        In a block of `one_transaction` it is a part of that one, which a raise takes back to where it began.
+        """
+        shared = _shared.get()
+        # A task that was started inside goes its own way: two on one connection would end each other's parts.
+        if shared and shared.database is self and shared.task is asyncio.current_task():
+            async with shared.tx.transaction():
+                yield shared.tx
+            return
         async with self._pool.connection() as connection, connection.transaction():
             if self._prologue:
                 await connection.execute(self._prologue)
             yield connection
+
+    @asynccontextmanager
+    async def one_transaction(self) -> AsyncIterator[Connection]:
+        """A transaction that everything which this task begins on this database in the block is a part of.
+
+        For what has to be kept together with an effect that knows nothing of it. Not around code that needs an
+        earlier part to be committed, such as one that notes a tenant before it writes there.
+        """
+        async with self.begin() as tx:
+            before = _shared.set(_Shared(self, asyncio.current_task(), tx))
+            try:
+                yield tx
+            finally:
+                _shared.reset(before)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:

@@ -14,6 +14,7 @@ from cpro_contracts import topics
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.database import Database, prepare_own_database
+from cpro_platform.idempotency import KeptAnswers
 from cpro_platform.kafka import EventPublisher, ensure_topics
 from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
@@ -97,6 +98,7 @@ class Service:
             self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
         )
         self.establishments = DirectoryEstablishments(directory)
+        self.kept_answers = KeptAnswers(self._database, self.clock)
         self.jobs = PostgresJobs(
             self._database, self.clock, ask_again_after=timedelta(seconds=config.ask_again_seconds)
         )

@@ -7,9 +7,6 @@ NOT_AWAITING_CONFIRMATION = ProblemCode(
     "import_not_awaiting_confirmation", 409, "Import sans confirmation à donner", "Import not awaiting confirmation"
 )
 NOT_CANCELLABLE = ProblemCode("import_not_cancellable", 409, "Import déjà terminé", "Import already over")
-IDEMPOTENCY_KEY_REUSED = ProblemCode(
-    "idempotency_key_reused", 422, "Idempotency-Key déjà utilisée", "Idempotency-Key already used"
-)
 UPLOAD_EMPTY = ProblemCode("upload_empty", 422, "Aucun fichier reçu", "No file received")
 UPLOAD_FIELD_MISSING = ProblemCode("upload_field_missing", 422, "Champ « file » attendu", "Form field “file” expected")
 NOT_ACCEPTABLE = ProblemCode("not_acceptable", 406, "Format non disponible", "Format not available")
@@ -17,10 +14,6 @@ NOT_ACCEPTABLE = ProblemCode("not_acceptable", 406, "Format non disponible", "Fo
 
 class ImportCancelledError(Exception):
     """Someone cancelled the import while it ran. Nothing of it is applied."""
-
-
-class KeyReusedError(Exception):
-    """The sender's key already stands for another file, or for another mode."""
 
 
 class UploadMissingError(Exception):

@@ -145,11 +145,7 @@ class Jobs(JobsAtWork, Protocol):
     """All of that record, and what it tells the rest of the world about them."""
 
     async def open(self, job: Job, *, force: bool) -> Job:
-        """Enter a new job and ask for a worker; or the job that the same file of the same school already has.
-
-        Raises:
-            KeyReusedError: the job's idempotency key stands for another file.
-        """
+        """Enter a new job and ask for a worker; or the job that the same file of the same school already has."""
 
     async def find(self, uai: str, job_id: UUID) -> Job | None:
         """A job of this school."""

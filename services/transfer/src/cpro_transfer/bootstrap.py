@@ -19,6 +19,7 @@ from cpro_platform.clock import Clock, SystemClock
 from cpro_platform.consuming import Consumer
 from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.dead_letters import DeadLetters
+from cpro_platform.idempotency import KeptAnswers
 from cpro_platform.kafka import EventPublisher, ensure_topics
 from cpro_platform.metrics import Metrics
 from cpro_platform.object_store import ObjectStore
@@ -166,6 +167,7 @@ class Service:
             highest_rate=config.replay_events_per_second,
         )
         self.audit = AuditTrail(self._database)
+        self.kept_answers = KeptAnswers(self._database, self.clock)
         self.desk = PostgresSupportDesk(self._database, self.clock)
         self.support = Support(
             self.desk, TenantUndoTruth(self._tenants), self.clock, undo_within=timedelta(days=config.undo_within_days)

@@ -19,6 +19,7 @@ from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import problem_responses
 from cpro_platform.http.access import declare_access
 from cpro_platform.http.docs_page import docs_routes
+from cpro_platform.http.document_links import add_links
 from cpro_platform.http.request_scope import RequestScope
 from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.metrics import CONTENT_TYPE, Metrics
@@ -141,7 +142,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _document_problems(app: FastAPI) -> None:
-    """Put the schema of problems into the OpenAPI document, which the documented responses refer to."""
+    """Put the schema of problems, which the documented responses refer to, and links into the OpenAPI document."""
     generate = app.openapi
 
     def with_problems() -> dict[str, Any]:
@@ -152,6 +153,7 @@ def _document_problems(app: FastAPI) -> None:
             problem = problem_responses.Problem.model_json_schema(ref_template=template)
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = problem
+            add_links(document)
         return document
 
     app.openapi = with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from cpro_contracts import problems
 from cpro_contracts.problems import ProblemCode
@@ -24,6 +25,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
 _log = get_logger(__name__)
+_METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 _OF_STATUS = {
     404: problems.NOT_FOUND,
     405: problems.METHOD_NOT_ALLOWED,
@@ -168,7 +170,18 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, RefusedError):
         return await on_refused(request, error.__cause__)
     code = _OF_STATUS.get(error.status_code, problems.INVALID_REQUEST)
-    return render(request, code, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if code is problems.METHOD_NOT_ALLOWED else error.headers
+    return render(request, code, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with this path: the framework names those of the first only."""
+    routes = request.app.routes
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
 
 
 async def on_unavailable(request: Request, error: Exception) -> JSONResponse:

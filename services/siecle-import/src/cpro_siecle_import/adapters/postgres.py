@@ -17,7 +17,6 @@ from cpro_platform.database import Connection, Database
 from cpro_siecle_import.domain.export import Export
 from cpro_siecle_import.domain.guard import StopReason
 from cpro_siecle_import.domain.jobs import AT_REST, Counts, Job, Mode, Phase, State
-from cpro_siecle_import.errors import KeyReusedError
 from cpro_siecle_import.ports import Applied, Planned, Progress
 
 SOURCE = "/services/siecle-import"
@@ -27,11 +26,10 @@ _OVER = "('completed', 'failed', 'cancelled')"
 _MAY_BE_APPLIED = "('applying', 'publishing')"
 
 _FIND = f"{_SELECT} WHERE uai = %s AND id = %s"
-_SAME_KEY = f"{_SELECT} WHERE uai = %s AND idempotency_key = %s"
 _SAME_FILE = f"""
 {_SELECT} WHERE uai = %s AND file_sha256 = %s AND mode = %s ORDER BY requested_at DESC, id DESC LIMIT 1
 """
-# Two uploads of one file, or under one key, at once: the second waits here and then finds the first.
+# Two uploads of one file at once: the second waits here and then finds the first.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _PAGE = f"""
 {_SELECT} WHERE uai = %(uai)s AND (%(at)s::timestamptz IS NULL OR (requested_at, id) < (%(at)s, %(id)s))
@@ -40,10 +38,9 @@ ORDER BY requested_at DESC, id DESC LIMIT %(limit)s
 # Where a job stands among those of its school: by its upload, or by its confirmation.
 _PLACE = "(coalesce({0}.confirmed_at, {0}.requested_at), {0}.id)"
 _INSERT = """
-INSERT INTO import_job (id, uai, mode, state, phase, file_sha256, file_bytes, object_key, requested_by, requested_at,
-    idempotency_key)
+INSERT INTO import_job (id, uai, mode, state, phase, file_sha256, file_bytes, object_key, requested_by, requested_at)
 VALUES (%(id)s, %(uai)s, %(mode)s, %(state)s, %(phase)s, %(file_sha256)s, %(file_bytes)s, %(object_key)s,
-    %(requested_by)s, %(requested_at)s, %(idempotency_key)s)
+    %(requested_by)s, %(requested_at)s)
 """
 # A running job is claimed again: its worker died, or lives and is kept off by the lock in the school's database. Where
 # it may have been applied the phase stays, and with it the refusal to cancel, until this attempt has looked.
@@ -168,16 +165,9 @@ class PostgresJobs:
         """Enter the job and ask for a worker, or return the job that this very file already is.
 
         Safe to repeat: the same file of the same school and mode is the same job, unless `force` or it was cancelled
-        or failed for a reason that may have gone. A key that its sender repeats is the same job even with `force`.
+        or failed for a reason that may have gone.
         """
         async with self._database.begin() as tx:
-            if job.idempotency_key is not None:
-                await tx.execute(_LOCK, (f"{job.uai} {job.idempotency_key}",))
-                before = await _one(tx, _SAME_KEY, (job.uai, job.idempotency_key))
-                if before is not None:
-                    if (before.file_sha256, before.mode) != (job.file_sha256, job.mode):
-                        raise KeyReusedError
-                    return before
             await tx.execute(_LOCK, (f"{job.uai}/{job.file_sha256}/{job.mode}",))
             if not force:
                 earlier = await _one(tx, _SAME_FILE, (job.uai, job.file_sha256, job.mode))

@@ -110,7 +110,6 @@ class Job:
     finished_at: datetime | None = None
     upload_removed_at: datetime | None = None
     ask_again_at: datetime | None = None
-    idempotency_key: str | None = None
     revision: int = field(default=0)
     """Grows with every change of the row."""
 

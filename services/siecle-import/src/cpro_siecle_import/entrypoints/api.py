@@ -15,7 +15,17 @@ from starlette.datastructures import UploadFile
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor, read_cursor
+from cpro_platform.http import (
+    IDEMPOTENCY,
+    Once,
+    Page,
+    UaiPath,
+    create_app,
+    decode_cursor,
+    documented,
+    encode_cursor,
+    read_cursor,
+)
 from cpro_siecle_import import errors, handlers
 from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
@@ -63,7 +73,7 @@ def create(service: Service) -> FastAPI:
         metrics=service.metrics,
         http=service.config.http,
         lifespan=lifespan,
-        state={"service": service},
+        state={"service": service, "kept_answers": service.kept_answers},
     )
     app.add_exception_handler(_AlreadyToldError, _already_told)
     return app
@@ -94,6 +104,7 @@ def _uploads(max_upload_bytes: int) -> APIRouter:
         upload,
         methods=["POST"],
         status_code=202,
+        response_model=ImportOut,
         max_body_size=max_upload_bytes,
         openapi_extra=_BODY,
         responses=documented(
@@ -102,7 +113,7 @@ def _uploads(max_upload_bytes: int) -> APIRouter:
             problems.INVALID_REQUEST,
             problems.INVALID_UAI,
             errors.UPLOAD_EMPTY,
-            errors.IDEMPOTENCY_KEY_REUSED,
+            *IDEMPOTENCY,
             errors.UPLOAD_FIELD_MISSING,
         ),
     )
@@ -114,33 +125,30 @@ async def upload(
     principal: AdministratorOf,
     uai: UaiPath,
     request: Request,
-    response: Response,
     service: Wired,
+    once: Once,
     mode: Mode = Mode.APPLY,
     force: Annotated[bool, Query(description="Refaire l'import même si ce fichier a déjà été déposé")] = False,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=200, description="La même clé est le même envoi, même avec `force`")
-    ] = None,
-) -> ImportOut:
+) -> Response:
     """Dépose le fichier des élèves (zip ou XML). `mode=preview` montre d'abord ce que l'import ferait.
 
     Le même fichier dans le même mode est le même import : un envoi répété n'en crée pas un second. Avec `force`,
     envoyez une `Idempotency-Key` pour qu'il en soit de même.
     """
-    job = await handlers.receive_upload(
-        uai,
-        _chunks(request),
-        mode=mode,
-        force=force,
-        by=principal.subject,
-        idempotency_key=idempotency_key,
-        establishments=service.establishments,
-        jobs=service.jobs,
-        uploads=service.uploads,
-        clock=service.clock,
-    )
-    response.headers["Location"] = f"/v1/establishments/{uai}/siecle-imports/{job.id}"
-    return _shown(job, service)
+    received = handlers.received(uai, _chunks(request), establishments=service.establishments, uploads=service.uploads)
+    async with received as file:
+
+        async def act() -> ImportOut:
+            job = await handlers.request_import(
+                uai, file, mode=mode, force=force, by=principal.subject, jobs=service.jobs, clock=service.clock
+            )
+            return _shown(job, service)
+
+        return await once(act, by=principal, status=202, headers=_location, content=file.upload.sha256.encode())
+
+
+def _location(shown: ImportOut) -> dict[str, str]:
+    return {"Location": f"/v1/establishments/{shown.uai}/siecle-imports/{shown.id}"}
 
 
 @router.get("")
@@ -261,21 +269,33 @@ async def list_changes(
 @router.post(
     "/{import_id}/confirm",
     status_code=202,
-    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_AWAITING_CONFIRMATION),
+    response_model=ImportOut,
+    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_AWAITING_CONFIRMATION, *IDEMPOTENCY),
 )
-async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, once: Once) -> Response:
     """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
-    job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return _shown(job, service)
+
+    async def act() -> ImportOut:
+        job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
+        return _shown(job, service)
+
+    return await once(act, by=principal, status=202)
 
 
 @router.post(
-    "/{import_id}/cancel", status_code=202, responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE)
+    "/{import_id}/cancel",
+    status_code=202,
+    response_model=ImportOut,
+    responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE, *IDEMPOTENCY),
 )
-async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, once: Once) -> Response:
     """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
-    job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return _shown(job, service)
+
+    async def act() -> ImportOut:
+        job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
+        return _shown(job, service)
+
+    return await once(act, by=principal, status=202)
 
 
 def _shown(job: Job, service: Service) -> ImportOut:

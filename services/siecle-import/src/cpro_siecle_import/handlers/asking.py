@@ -1,6 +1,8 @@
 """What an administrator asks for: an import of a file, to go on, to stop."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from cpro_contracts import problems
@@ -10,29 +12,28 @@ from cpro_platform.errors import RefusedError
 from cpro_platform.logs import get_logger
 from cpro_siecle_import import errors
 from cpro_siecle_import.domain.jobs import MAY_BE_APPLIED, Job, Mode, Phase, State
-from cpro_siecle_import.errors import KeyReusedError
-from cpro_siecle_import.ports import Establishments, Jobs, UploadStore
+from cpro_siecle_import.ports import Establishments, Jobs, Upload, UploadStore
 
 _log = get_logger(__name__)
 
 
-async def receive_upload(
-    uai: str,
-    chunks: AsyncIterator[bytes],
-    *,
-    mode: Mode,
-    force: bool,
-    by: str,
-    idempotency_key: str | None = None,
-    establishments: Establishments,
-    jobs: Jobs,
-    uploads: UploadStore,
-    clock: Clock,
-) -> Job:
-    """Store an upload and ask for its import; or return the import that this very file already is.
+@dataclass(slots=True)
+class Received:
+    """A file that was uploaded and stored, under the id that an import of it will have."""
+
+    job_id: UUID
+    upload: Upload
+    became_import: bool = False
+
+
+@asynccontextmanager
+async def received(
+    uai: str, chunks: AsyncIterator[bytes], *, establishments: Establishments, uploads: UploadStore
+) -> AsyncIterator[Received]:
+    """Store an upload, for an import to be asked for in the block; if none becomes of it, it is removed again.
 
     Raises:
-        RefusedError: nothing was sent, the school has no database here, or the key stands for another file.
+        RefusedError: nothing was sent, or the school has no database here.
     """
     if not await establishments.known(uai):
         raise RefusedError(
@@ -50,34 +51,39 @@ async def receive_upload(
             "The body of the request is empty; the pupil file (zip or XML) was expected.",
         )
     crash_points.reach("upload.kept")
+    file = Received(job_id, upload)
     try:
-        job = await jobs.open(
-            Job(
-                id=job_id,
-                uai=uai,
-                mode=mode,
-                state=State.QUEUED,
-                phase=Phase.WAITING,
-                file_sha256=upload.sha256,
-                file_bytes=upload.size,
-                object_key=upload.object_key,
-                requested_by=by,
-                requested_at=clock.now(),
-                idempotency_key=idempotency_key,
-            ),
-            force=force,
-        )
-    except KeyReusedError:
+        yield file
+    except RefusedError:
+        # Only then is it certain that no job names it. After another fault the sweep looks before it removes.
         await uploads.remove(upload.object_key)
-        raise RefusedError(
-            errors.IDEMPOTENCY_KEY_REUSED,
-            "Cette clé a déjà servi pour un autre fichier ou un autre mode ; prenez-en une pour chaque nouvel envoi.",
-            "This key was already used for another file or another mode; take a new one for a new upload.",
-        ) from None
+        raise
     crash_points.reach("upload.entered")
-    if job.id != job_id:
+    if not file.became_import:
         await uploads.remove(upload.object_key)
-    _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=job.id != job_id)
+
+
+async def request_import(
+    uai: str, file: Received, *, mode: Mode, force: bool, by: str, jobs: Jobs, clock: Clock
+) -> Job:
+    """Ask for the import of a file that was received; or return the import that this very file already is."""
+    job = await jobs.open(
+        Job(
+            id=file.job_id,
+            uai=uai,
+            mode=mode,
+            state=State.QUEUED,
+            phase=Phase.WAITING,
+            file_sha256=file.upload.sha256,
+            file_bytes=file.upload.size,
+            object_key=file.upload.object_key,
+            requested_by=by,
+            requested_at=clock.now(),
+        ),
+        force=force,
+    )
+    file.became_import = job.id == file.job_id
+    _log.info("import.requested", uai=uai, import_id=str(job.id), same_file=not file.became_import)
     return job
 
 

@@ -80,7 +80,7 @@ def create(service: Service) -> FastAPI:
         metrics=service.metrics,
         http=service.config.http,
         lifespan=lifespan,
-        state={"service": service},
+        state={"service": service, "kept_answers": service.kept_answers},
     )
 
 

@@ -76,7 +76,8 @@ async def list_transferable_pupils(
 @router.put(
     "/transfer-authorisations/{pupil_id}",
     summary="Autoriser le transfert d'un élève, ou modifier cette autorisation",
-    responses=documented(*refusals.ALL_OF_TERMS),
+    responses=documented(*refusals.ALL_OF_TERMS)
+    | {201: {"model": AuthorisationOut, "description": "Enregistrée à nouveau"}},
 )
 async def authorise(
     uai: UaiPath,

@@ -25,6 +25,7 @@ from cpro_transfer.domain.authorisations import (
 from cpro_transfer.domain.explanation import Explanation
 from cpro_transfer.domain.matching import JOINED_SOURCES
 from cpro_transfer.domain.sentences import next_step, sentence
+from cpro_transfer.entrypoints.dates import WrittenDay
 from cpro_transfer.entrypoints.models import EstablishmentOut, PupilOut
 from cpro_transfer.ports.authorising import Recorded
 from cpro_transfer.ports.reading import FormerPupil
@@ -42,7 +43,7 @@ class AuthorisationIn(BaseModel):
 
     destination_uai: WrittenUai
     given_by: GivenBy = Field(description="Qui autorise : l'élève, un responsable légal, ou les deux")
-    given_on: date = Field(description="Le jour où l'autorisation a été donnée", examples=["2026-09-14"])
+    given_on: WrittenDay = Field(description="Le jour où l'autorisation a été donnée", examples=["2026-09-14"])
     collected_by: CollectedBy = Field(description="Qui l'a recueillie dans l'établissement")
 
     def terms(self) -> Terms:

@@ -97,7 +97,7 @@ class _ChoiceIn(BaseModel):
     cause: str | None = Field(default=None, description="et de cette cause")
     ticket: Ticket
     request_id: UUID = Field(default_factory=uuid4, description="Pour redemander sans risque")
-    dry_run: bool = Field(default=True, description="Compter sans rien faire")
+    dry_run: bool = Field(strict=True, default=True, description="Compter sans rien faire")
 
     @model_validator(mode="after")
     def _one_way_of_choosing(self) -> Self:

@@ -3,12 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from cpro_contracts import problems
 from cpro_platform.auth import Support
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, documented, encode_cursor, read_cursor
+from cpro_platform.http import IDEMPOTENCY, Once, Page, documented, encode_cursor, read_cursor
 from cpro_transfer.domain.dead_letters import LetterState, Settling
 from cpro_transfer.entrypoints.dead_letter_models import (
     LetterCountOut,
@@ -54,33 +54,46 @@ async def count_letters(service: Wired, _: SupportOrOperations) -> list[LetterCo
 @router.post(
     "/replay",
     summary="Remettre des messages sur leur sujet, tels quels",
-    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
+    response_model=SettledOut,
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED, *IDEMPOTENCY),
 )
-async def replay_letters(asked: LetterReplayIn, service: Wired, principal: Support) -> SettledOut:
+async def replay_letters(asked: LetterReplayIn, service: Wired, principal: Support, once: Once) -> Response:
     """Chacun une fois. Par sujet et cause, 500 au plus à la fois : `left` dit combien attendent encore."""
-    desk = service.letter_desk
-    if asked.dry_run:
-        return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
-    settling = Settling(principal.subject, asked.ticket, asked.request_id)
-    return SettledOut.of(await desk.replay(asked.choice(), settling), dry_run=False)
+
+    async def act() -> SettledOut:
+        desk = service.letter_desk
+        if asked.dry_run:
+            return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
+        settling = Settling(principal.subject, asked.ticket, asked.request_id)
+        return SettledOut.of(await desk.replay(asked.choice(), settling), dry_run=False)
+
+    return await once(act, by=principal)
 
 
 @router.post(
     "/discard",
     summary="Écarter des messages, avec un motif",
-    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED),
+    response_model=SettledOut,
+    responses=documented(LETTER_UNKNOWN, LETTER_SETTLED, TICKET_MALFORMED, *IDEMPOTENCY),
 )
-async def discard_letters(asked: LetterDiscardIn, service: Wired, principal: Support) -> SettledOut:
+async def discard_letters(asked: LetterDiscardIn, service: Wired, principal: Support, once: Once) -> Response:
     """Ils restent consultables, sur leur sujet et ici, aussi longtemps que les autres."""
-    desk = service.letter_desk
-    if asked.dry_run:
-        return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
-    settling = Settling(principal.subject, asked.ticket, asked.request_id, asked.reason)
-    return SettledOut.of(await desk.discard(asked.choice(), settling), dry_run=False)
+
+    async def act() -> SettledOut:
+        desk = service.letter_desk
+        if asked.dry_run:
+            return SettledOut.of(await desk.preview(asked.choice()), dry_run=True)
+        settling = Settling(principal.subject, asked.ticket, asked.request_id, asked.reason)
+        return SettledOut.of(await desk.discard(asked.choice(), settling), dry_run=False)
+
+    return await once(act, by=principal)
 
 
 @router.get(
-    "/{letter_id}", summary="Un message, avec ses en-têtes et son contenu", responses=documented(problems.NOT_FOUND)
+    # A UUID only: `replay` and `discard` are no letters, and have no GET.
+    "/{letter_id:uuid}",
+    summary="Un message, avec ses en-têtes et son contenu",
+    responses=documented(problems.NOT_FOUND),
 )
 async def read_letter(letter_id: UUID, service: Wired, _: SupportOrOperations) -> LetterInFull:
     found = await service.letters.find([letter_id])

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cpro_contracts.identifiers import Uai
 from cpro_transfer.domain.event_replays import EventReplay, ReplayState, SchoolReplay, Selection
+from cpro_transfer.entrypoints.dates import WrittenTime
 from cpro_transfer.entrypoints.tickets import Ticket
 
 
@@ -33,8 +34,8 @@ class EventReplayIn(BaseModel):
     establishments: list[Uai] = Field(default=[], max_length=1000, description="Tous, si vide")
     pupil_id: UUID | None = Field(default=None, description="Dans un seul établissement")
     import_id: UUID | None = Field(default=None, description="Dans un seul établissement")
-    published_from: AwareDatetime | None = None
-    published_to: AwareDatetime | None = Field(default=None, description="Exclu ; maintenant, par défaut")
+    published_from: WrittenTime | None = None
+    published_to: WrittenTime | None = Field(default=None, description="Exclu ; maintenant, par défaut")
     ticket: Ticket
     events_per_second: int | None = Field(default=None, gt=0)
 

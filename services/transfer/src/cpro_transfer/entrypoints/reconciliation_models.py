@@ -22,7 +22,7 @@ class ReconciliationIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"dry_run": True}]})
 
-    dry_run: bool = Field(default=False, description="Compter sans rien écrire, nulle part")
+    dry_run: bool = Field(strict=True, default=False, description="Compter sans rien écrire, nulle part")
 
 
 class DifferenceOut(BaseModel):

@@ -102,9 +102,13 @@ class ReplayIn(BaseModel):
 
     authorisation_id: UUID
     pupil_id: UUID | None = Field(default=None, description="L'élève choisi parmi les candidats")
-    create: bool = Field(default=False, description="Créer l'élève d'après la fiche de l'établissement d'origine")
+    create: bool = Field(
+        strict=True, default=False, description="Créer l'élève d'après la fiche de l'établissement d'origine"
+    )
     ticket: Ticket
-    dry_run: bool = Field(default=True, description="Montrer ce qui serait publié et transféré, sans rien écrire")
+    dry_run: bool = Field(
+        strict=True, default=True, description="Montrer ce qui serait publié et transféré, sans rien écrire"
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

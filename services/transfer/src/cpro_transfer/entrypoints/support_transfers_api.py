@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
@@ -13,7 +13,7 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, documented, encode_cursor, read_cursor
+from cpro_platform.http import IDEMPOTENCY, Once, Page, documented, encode_cursor, read_cursor
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.sentences import sentence
 from cpro_transfer.domain.support import Order
@@ -36,7 +36,9 @@ class SupportAct(BaseModel):
     """Ce que l'assistance demande, et à quel titre."""
 
     ticket: Ticket
-    dry_run: bool = Field(default=False, description="Dire ce qui serait fait ou refusé, sans rien changer")
+    dry_run: bool = Field(
+        strict=True, default=False, description="Dire ce qui serait fait ou refusé, sans rien changer"
+    )
 
 
 class SchoolOut(BaseModel):
@@ -113,39 +115,55 @@ async def read_transfer(transfer_id: UUID, service: Wired, language: Language, _
 
 
 @router.post("/{transfer_id}/retry", summary="Essayer tout de suite un transfert retenu ou reporté",
-             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE, TICKET_MALFORMED))  # fmt: skip
+             response_model=SupportTransferOut,
+             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE, TICKET_MALFORMED, *IDEMPOTENCY))  # fmt: skip
 async def retry(
-    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
-) -> SupportTransferOut:
-    with as_problems(NOT_RETRYABLE):
-        found = await service.support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(service, language, found)
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
+) -> Response:
+
+    async def acted() -> SupportTransferOut:
+        with as_problems(NOT_RETRYABLE):
+            found = await service.support.retry(transfer_id, _order(principal, act), dry_run=act.dry_run)
+        return await _one(service, language, found)
+
+    return await once(acted, by=principal)
 
 
 @router.post("/{transfer_id}/cancel", summary="Annuler un transfert qui n'est pas encore arrivé",
-             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE, TICKET_MALFORMED))  # fmt: skip
+             response_model=SupportTransferOut,
+             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE, TICKET_MALFORMED, *IDEMPOTENCY))  # fmt: skip
 async def cancel(
-    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
-) -> SupportTransferOut:
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
+) -> Response:
     """Les mêmes faits ne l'appelleront plus ; un fait nouveau, si. Aux mains d'un déplacement, il s'arrête dès que
     possible : son état le dit.
     """
-    with as_problems(NOT_CANCELLABLE):
-        found = await service.support.cancel(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(service, language, found)
+
+    async def acted() -> SupportTransferOut:
+        with as_problems(NOT_CANCELLABLE):
+            found = await service.support.cancel(transfer_id, _order(principal, act), dry_run=act.dry_run)
+        return await _one(service, language, found)
+
+    return await once(acted, by=principal)
 
 
 @router.post("/{transfer_id}/undo", status_code=202, summary="Défaire un transfert terminé",
-             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY, TICKET_MALFORMED))  # fmt: skip
+             response_model=SupportTransferOut,
+             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY, TICKET_MALFORMED,
+                                  *IDEMPOTENCY))  # fmt: skip
 async def undo(
-    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support
-) -> SupportTransferOut:
+    transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
+) -> Response:
     """Le retour est lui-même un transfert : c'est lui qui est répondu. Il ramène exactement les données du reçu, et est
     refusé (`touched`) si l'établissement d'accueil y a touché depuis.
     """
-    with as_problems(UNDO_UNDER_WAY):
-        found = await service.support.undo(transfer_id, _order(principal, act), dry_run=act.dry_run)
-    return await _one(service, language, found)
+
+    async def acted() -> SupportTransferOut:
+        with as_problems(UNDO_UNDER_WAY):
+            found = await service.support.undo(transfer_id, _order(principal, act), dry_run=act.dry_run)
+        return await _one(service, language, found)
+
+    return await once(acted, by=principal, status=202)
 
 
 def _order(principal: Principal, act: SupportAct) -> Order:
