@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cpro_test_support.depth import slow
+
 DEADLINE_SECONDS = 240
 PUPILS, SINGLE_MOVES = 12, 1
 # One pupil in five on each of three ways, those who move one at a time, and the one who was authorised and stands.
@@ -43,6 +45,7 @@ def test_the_demo_moves_what_it_must_says_what_waits_and_ends_with_one_line(tmp_
     assert list((tmp_path / "demo" / "pids").iterdir()) == []
 
 
+@slow
 def test_records_that_are_not_as_they_were_written_fail_the_demo(tmp_path: Path) -> None:
     played = play(tmp_path, "--tamper", "changed", "--tamper", "lost", "--tamper", "moved", "--tamper", "lost-at-cfa")
 

@@ -33,6 +33,7 @@ def running(tmp_path: Path) -> "Iterator[subprocess.Popen[bytes]]":
     process.wait()
 
 
+@slow
 def test_a_run_gives_a_session_to_work_with_and_leaves_nothing_behind(
     running: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from cpro_test_support.schools import School
 from cpro_test_support.transfers import environment_of, eventually
 from cpro_transfer.bootstrap import NAME
 
-IN_EVERY_RUN = {"move.claiming", "move.copied", "move.finished"}
+IN_EVERY_RUN = {"move.copied"}
 SHORT = {
     "concurrent_batches": 1,
     "lease_seconds": 1.0,

@@ -10,6 +10,7 @@ import pytest
 
 from cpro_media.bootstrap import Service
 from cpro_platform.clock import SettableClock, SystemClock
+from cpro_test_support.depth import in_part
 from cpro_test_support.hostile_pictures import HOSTILE_NAMES
 from cpro_test_support.pictures import a_logo, encoded
 
@@ -166,7 +167,7 @@ async def test_a_date_in_the_future_of_another_zone_is_read(client: httpx.AsyncC
     assert (await client.get("/images/logo", headers={"If-Modified-Since": later})).status_code == 304
 
 
-@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("name", in_part(list(HOSTILE_NAMES)))
 async def test_no_name_that_a_sender_gives_comes_back(client: httpx.AsyncClient, school: str, name: str) -> None:
     raw = HOSTILE_NAMES[name].encode()
     sent = raw.replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")  # no client can send these
@@ -186,7 +187,7 @@ async def test_no_name_that_a_sender_gives_comes_back(client: httpx.AsyncClient,
     assert len(sent) < 3 or sent not in read.content
 
 
-@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("name", in_part(list(HOSTILE_NAMES)))
 async def test_a_name_in_the_address_reaches_nothing(client: httpx.AsyncClient, name: str) -> None:
     escaped = "".join(f"%{byte:02x}" for byte in HOSTILE_NAMES[name].encode())
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.reconciling import answering, database_lost, hears, kinds, knowledge, reconciled
 from cpro_test_support.records import Amounts
 from cpro_test_support.servers import Servers
@@ -22,7 +23,7 @@ async def world(servers: Servers) -> AsyncIterator[TransferWorld]:
         yield opened
 
 
-@pytest.mark.parametrize("point", ["reconcile.entered", "reconcile.noted", "outbox.published"])
+@pytest.mark.parametrize("point", in_part(["reconcile.noted", "reconcile.entered", "outbox.published"]))
 async def test_a_reconciliation_killed_anywhere_is_simply_done_again(
     world: TransferWorld, servers: Servers, point: str
 ) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.desk import TICKET, Desk, opened_desk
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
@@ -242,7 +243,7 @@ async def test_the_school_is_told_that_support_has_cancelled(
 
 
 @pytest.mark.parametrize(
-    "ticket", ["", "10482", "cpro-1", "CPRO-", "CPRO 1", "CPRO-1; DROP", "X-1", "CPRO-" + "1" * 11]
+    "ticket", in_part(["", "10482", "cpro-1", "CPRO-", "CPRO 1", "CPRO-1; DROP", "X-1", "CPRO-" + "1" * 11])
 )
 @pytest.mark.parametrize("act", ["retry", "cancel", "undo"])
 async def test_a_ticket_without_form_is_refused(world: TransferWorld, desk: Desk, act: str, ticket: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.desk import TICKET
 from cpro_test_support.reconciling import answering
 from cpro_test_support.records import Amounts
@@ -92,13 +93,15 @@ async def test_without_a_yes_nothing_is_cancelled_and_with_one_it_is(
 
 @pytest.mark.parametrize(
     ("arguments", "role"),
-    [
-        (("transfers", "undo", "00000000-0000-0000-0000-000000000000", "--ticket", TICKET), "support"),
-        (("transfers", "undo", "00000000-0000-0000-0000-000000000000", "--ticket", "later"), "support"),
-        (("transfers", "list"), "administrator"),
-        (("audit",), "operations"),
-        (("transfers", "list", "--state", "lost"), "support"),
-    ],
+    in_part(
+        [
+            (("transfers", "undo", "00000000-0000-0000-0000-000000000000", "--ticket", TICKET), "support"),
+            (("transfers", "undo", "00000000-0000-0000-0000-000000000000", "--ticket", "later"), "support"),
+            (("transfers", "list"), "administrator"),
+            (("audit",), "operations"),
+            (("transfers", "list", "--state", "lost"), "support"),
+        ]
+    ),
 )
 async def test_what_is_unknown_malformed_or_forbidden_is_wrong_use(
     tool: ToolAtATransfer, arguments: tuple[str, ...], role: str

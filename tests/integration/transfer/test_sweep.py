@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.schools import School
 from cpro_test_support.sweeping import DAY, FILES, SweptWorld, swept_world
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -127,7 +128,7 @@ async def test_a_landing_that_comes_after_a_sweep_has_taken_its_files_is_refused
     assert set(verdict.places.values()) == {claim.origin_uai}
 
 
-@pytest.mark.parametrize("head_start", range(0, 60, 6))
+@pytest.mark.parametrize("head_start", in_part(range(0, 60, 6)))
 async def test_a_landing_and_a_sweep_at_once_end_with_all_files_or_no_landing(
     swept: SweptWorld, head_start: int
 ) -> None:

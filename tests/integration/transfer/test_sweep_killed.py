@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cpro_platform.metrics import Metrics
+from cpro_test_support.depth import in_part
 from cpro_test_support.schools import School
 from cpro_test_support.sweeping import FILES, SweptWorld, swept_world
 from cpro_test_support.transfers import TransferWorld, environment_of, eventually, new_ine, new_uai
@@ -40,7 +41,7 @@ async def _leftovers(swept: SweptWorld) -> tuple[School, School, set[str]]:
     return origin, destination, named
 
 
-@pytest.mark.parametrize("point", ["sweep.fenced", "sweep.fenced#2", "sweep.removed", "sweep.removed#2"])
+@pytest.mark.parametrize("point", in_part(["sweep.removed", "sweep.fenced", "sweep.fenced#2", "sweep.removed#2"]))
 async def test_a_sweep_killed_anywhere_takes_nothing_that_is_named_and_the_next_one_ends_it(
     swept: SweptWorld, point: str
 ) -> None:

@@ -16,7 +16,7 @@ from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import TransferWorld
 from cpro_transfer.bootstrap import Work
 
-IN_EVERY_RUN = {"move.held", "move.landed", "move.finishing", "move.completing"}
+IN_EVERY_RUN = {"move.landed"}
 AT_THE_DESTINATION = (
     "move.claimed", "move.prepared", "move.holding", "move.held", "move.files_copied", "move.copied", "move.landing",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cpro_siecle_import.domain import refusals
+from cpro_test_support.depth import in_part
 from cpro_test_support.hostile_files import HostileFile, Target, hostile_files
 from cpro_test_support.measured_reading import ACCEPTED, Reading, ReadingProcess, reading_process
 
@@ -66,7 +67,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Costs]:
             print(f"\n{found}")  # noqa: T201 - read by who runs it with -s
 
 
-@pytest.mark.parametrize("file", hostile_files(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", in_part(hostile_files()), ids=lambda file: file.name)
 def test_a_hostile_file_is_refused_with_its_code_at_little_cost(file: HostileFile, costs: Costs) -> None:
     reading = costs.read(file.name, file.make(SCHOOL))
 

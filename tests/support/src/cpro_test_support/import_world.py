@@ -241,10 +241,12 @@ async def stored_upload(service: Service, uai: str, path: Path) -> Job:
             while chunk := file.read(1 << 20):
                 yield chunk
 
-    return await handlers.receive_upload(
-        uai, chunks(), mode=Mode.APPLY, force=True, by="benchmark", establishments=service.establishments,
-        jobs=service.jobs, uploads=service.uploads, clock=service.clock,
-    )  # fmt: skip
+    async with handlers.received(
+        uai, chunks(), establishments=service.establishments, uploads=service.uploads
+    ) as file:  # fmt: skip
+        return await handlers.request_import(
+            uai, file, mode=Mode.APPLY, force=True, by="benchmark", jobs=service.jobs, clock=service.clock
+        )
 
 
 async def pupil_events(servers: Servers, uai: str, number: int) -> list[PupilEvent]:
