@@ -7,7 +7,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
-from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Links, Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_settings.entrypoints.opt_in_models import (
     ConditionsOut,
     EffectOut,
@@ -72,6 +72,7 @@ async def read_opt_in_history(
     _: AdministratorOf,
     uai: UaiPath,
     service: Wired,
+    links: Links,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[OptInEntryOut]:
@@ -81,7 +82,7 @@ async def read_opt_in_history(
         uai, before_revision=int(position[0]) if position else None, limit=limit + 1, opt_ins=service.opt_ins
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[OptInEntryOut.of(entry) for entry in page],
         next_cursor=encode_cursor(page[-1].revision) if len(found) > limit else None,
     )

@@ -12,7 +12,7 @@ from cpro_settings.domain.opt_in import Choice, OptIn, OptInEntry
 
 
 class TransferSettingsIn(BaseModel):
-    """The administrator's choice."""
+    """Le choix de l'administrateur."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -31,7 +31,7 @@ class TransferSettingsIn(BaseModel):
 
 
 class TransferSettingsOut(BaseModel):
-    """The choice in force, when it was made and by whom."""
+    """Le choix en vigueur, quand et par qui il a été fait."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,7 +80,7 @@ class ConditionsOut(BaseModel):
 
 
 class ChoiceOut(BaseModel):
-    """A choice."""
+    """Un choix."""
 
     enabled: bool
     roster_source: RosterSource

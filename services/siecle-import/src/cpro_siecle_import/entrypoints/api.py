@@ -15,12 +15,13 @@ from starlette.datastructures import UploadFile
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, create_app, decode_cursor, documented, encode_cursor, read_cursor
+from cpro_platform.http import Links, Page, UaiPath, create_app, decode_cursor, documented, encode_cursor, read_cursor
 from cpro_siecle_import import errors, handlers
 from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
 from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode
 from cpro_siecle_import.entrypoints import rejections_csv
+from cpro_siecle_import.entrypoints.book import BOOK
 from cpro_siecle_import.entrypoints.models import FindingOut, ImportOut, PupilChangeOut
 from cpro_siecle_import.entrypoints.negotiation import chosen
 from cpro_siecle_import.ports import StoredFinding
@@ -61,6 +62,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        book=BOOK,
         http=service.config.http,
         lifespan=lifespan,
         state={"service": service},
@@ -145,12 +147,12 @@ async def upload(
 
 @router.get("")
 async def list_imports(
-    _: AdministratorOf, uai: UaiPath, service: Wired, cursor: str | None = None, limit: Limit = 50
+    _: AdministratorOf, uai: UaiPath, service: Wired, links: Links, cursor: str | None = None, limit: Limit = 50
 ) -> Page[ImportOut]:
     """Les imports de l'établissement, du plus récent au plus ancien."""
     jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
     page = jobs[:limit]
-    return Page(
+    return links.page(
         items=[_shown(job, service) for job in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
     )
@@ -214,6 +216,7 @@ async def list_rejections(
     job: FoundJob,
     request: Request,
     service: Wired,
+    links: Links,
     severity: Severity | None = None,
     cursor: str | None = None,
     limit: Limit = 200,
@@ -230,7 +233,7 @@ async def list_rejections(
         job.uai, job.id, severity=severity, after=int(position[0]) if position else 0, limit=limit + 1
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[FindingOut.of(finding) for finding in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )
@@ -242,6 +245,7 @@ async def list_changes(
     _: AdministratorOf,
     job: FoundJob,
     service: Wired,
+    links: Links,
     kind: Literal["created", "updated", "deactivated", "reactivated"] | None = None,
     cursor: str | None = None,
     limit: Limit = 200,
@@ -252,7 +256,7 @@ async def list_changes(
         job.uai, job.id, kind=kind, after=int(position[0]) if position else 0, limit=limit + 1
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[PupilChangeOut.of(change) for change in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )

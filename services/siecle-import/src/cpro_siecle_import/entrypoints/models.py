@@ -21,7 +21,7 @@ _COUNTS: dict[str, JsonValue] = {
 
 
 class CountsOut(BaseModel):
-    """The figures of an import, in pupils; `warnings` in remarks."""
+    """Les chiffres d'un import, en élèves ; `warnings` en remarques."""
 
     present: int = Field(description="Élèves présents d'après le fichier")
     created: int
@@ -41,7 +41,7 @@ class CountsOut(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """How far the import is. Bytes are those of the XML; what can't be known yet is null."""
+    """Où en est l'import. Les octets sont ceux du XML ; ce qui ne peut pas encore être connu est `null`."""
 
     phase: Phase
     bytes_read: int
@@ -54,14 +54,14 @@ class ProgressOut(BaseModel):
 
 
 class ReasonOut(BaseModel):
-    """Why an import waits for a confirmation."""
+    """Pourquoi un import attend une confirmation."""
 
     code: StopReason
     sentence: str
 
 
 class RefusalOut(BaseModel):
-    """Why a file was refused: a stable code, and what was found, what was expected and what to do."""
+    """Pourquoi un fichier est refusé : un code stable, ce qui a été trouvé, ce qui était attendu et que faire."""
 
     code: str
     title: str
@@ -69,7 +69,7 @@ class RefusalOut(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """An import of the pupil file."""
+    """Un import du fichier des élèves."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -146,7 +146,7 @@ class ImportOut(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """A remark on a line of the file: the pupil was rejected, or imported with a warning."""
+    """Une remarque sur une ligne du fichier : l'élève est rejeté, ou importé avec un avertissement."""
 
     severity: findings.Severity
     code: str
@@ -176,7 +176,7 @@ class FindingOut(BaseModel):
 
 
 class PupilChangeOut(BaseModel):
-    """What an import changed, or would change, for one pupil. `before` and `after` hold only what differs."""
+    """Ce qu'un import change, ou changerait, pour un élève. `before` et `after` n'ont que ce qui diffère."""
 
     kind: str
     pupil_id: UUID | None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response, status
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf, Principal, Role
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, documented, encode_cursor, read_cursor
+from cpro_platform.http import Language, Links, Page, UaiPath, documented, encode_cursor, read_cursor
 from cpro_transfer import refusals
 from cpro_transfer.domain.support import Order
 from cpro_transfer.entrypoints.authorisation_models import (
@@ -20,7 +20,7 @@ from cpro_transfer.entrypoints.authorisation_models import (
     TransferablePupilOut,
     transferable_out,
 )
-from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired, explained, known_establishment
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired, explained, known_establishment
 from cpro_transfer.ports.reading import PupilOrder
 
 router = APIRouter(
@@ -35,6 +35,7 @@ Search = Annotated[
 async def list_transferable_pupils(
     uai: UaiPath,
     service: Wired,
+    links: Links,
     language: Language,
     _: AdministratorOf,
     search: Search = "",
@@ -59,7 +60,7 @@ async def list_transferable_pupils(
     names = await service.queries.names_of(sorted({one.terms.destination_uai for one in latest.values()}))
     explanations = {pupil_id: explained(service, uai, situation) for pupil_id, situation in situations.items()}
     now, last = service.clock.now(), page[-1] if len(found) > limit else None
-    return Page(
+    return links.page(
         items=[
             transferable_out(
                 pupil, explanations.get(pupil.pupil_id), latest.get(pupil.pupil_id),
@@ -76,7 +77,8 @@ async def list_transferable_pupils(
 @router.put(
     "/transfer-authorisations/{pupil_id}",
     summary="Autoriser le transfert d'un élève, ou modifier cette autorisation",
-    responses=documented(*refusals.ALL_OF_TERMS),
+    responses=documented(*refusals.ALL_OF_TERMS)
+    | {status.HTTP_201_CREATED: {"model": AuthorisationOut, "description": "Une autorisation nouvelle"}},
 )
 async def authorise(
     uai: UaiPath,
