@@ -6,6 +6,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ NO_ANSWER_OF_AN_OPERATION = {
     "method_not_allowed",  # there is no operation of that method
     "pupil_named_twice",  # told within `outcomes`, of one pupil of several
 }
-ENGLISH = re.compile(r"\b(the|of|is|are|what|which|with|and|where|when|from|by|not|it|this|that)\b", re.IGNORECASE)
+ENGLISH = re.compile(
+    r"\b(the|of|is|are|what|which|with|and|where|when|from|by|not|it|this|that|how|to|for|an)\b", re.IGNORECASE
+)
 
 
 class Body(NamedTuple):
@@ -126,7 +129,11 @@ def test_every_request_and_every_answer_with_a_body_is_shown_by_an_example() -> 
 
 def test_every_example_is_as_its_schema_says_and_an_answer_leaves_no_field_out() -> None:
     wrong = []
+    shown_once: set[str] = set()
     for body in bodies():
+        if body.media_type == PROBLEM and body.content["examples"].keys() <= shown_once:
+            continue
+        shown_once |= body.content["examples"].keys() if body.media_type == PROBLEM else set()
         schema = _strict(body.content.get("schema", {}), complete=body.status != "request")
         validator = Draft202012Validator(schema, format_checker=FormatChecker())
         for name, example in body.content["examples"].items():
@@ -149,7 +156,7 @@ def test_every_example_of_a_problem_is_of_its_code_and_status_and_leads_to_its_e
 
 
 def test_every_problem_of_the_code_is_explained_and_belongs_to_an_operation() -> None:
-    explained = {code: guidance for code, guidance in reference.guide().items()}
+    explained = reference.guide()
     declared = _declared_problems()
 
     assert {code.code for code in declared} == {code.code for code in explained}
@@ -165,7 +172,7 @@ def test_a_code_means_one_thing_in_all_services() -> None:
 
 
 def test_what_the_schools_users_read_is_french() -> None:
-    english = {text for text in _texts(DOCUMENT) if len(set(ENGLISH.findall(_prose(text)))) > 1}
+    english = {text for text in _texts(DOCUMENT) if ENGLISH.search(_prose(text))}
 
     assert english == set()
 
@@ -219,13 +226,18 @@ def _is_page(operation: dict[str, Any]) -> bool:
 
 def _strict(schema: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:
     """The schema with all that it refers to, and no room for a field that nobody declared or, if complete, left out."""
-    bundle = {**schema, "components": {"schemas": DOCUMENT["components"]["schemas"]}}
-    strict = copy.deepcopy(bundle)
-    # A problem has members of its code besides those of every problem.
-    problem = strict["components"]["schemas"].pop("Problem")
+    strict = copy.deepcopy(dict(schema))
     _close(strict, complete=complete)
-    strict["components"]["schemas"]["Problem"] = problem
-    return strict
+    return {**strict, "components": _strict_components(complete=complete)}
+
+
+@cache
+def _strict_components(*, complete: bool) -> dict[str, Any]:
+    schemas = copy.deepcopy(DOCUMENT["components"]["schemas"])
+    # A problem has members of its code besides those of every problem.
+    problem = schemas.pop("Problem")
+    _close(schemas, complete=complete)
+    return {"schemas": schemas | {"Problem": problem}}
 
 
 def _close(part: Any, *, complete: bool) -> None:

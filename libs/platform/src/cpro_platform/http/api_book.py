@@ -75,3 +75,5 @@ class ApiBook:
     tags: Mapping[str, str] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
     problems: Guide = field(default_factory=dict)
+    closed_lists: Mapping[str, str] = field(default_factory=dict)
+    """What a closed list is, by its schema: the code says it in English."""

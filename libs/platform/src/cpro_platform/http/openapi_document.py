@@ -34,6 +34,13 @@ _HEADERS: Mapping[str, str] = {
 }
 
 
+_SHARED_LISTS: Mapping[str, str] = {
+    # In more than one service: the same words, else one document of all would have two of each.
+    "Reason": "Pourquoi des données attendent, sont retenues ou ne partiront pas. Une liste fermée.",
+    "RosterSource": "Comment un établissement tient sa liste d'élèves.",
+}
+
+
 def extend_document(app: FastAPI, book: ApiBook, problem: type[BaseModel]) -> None:
     """Make `app.openapi()` answer the completed document. `problem` is the model of every problem."""
     generate: Callable[[], dict[str, Any]] = app.openapi
@@ -63,6 +70,9 @@ def _completed(document: dict[str, Any], book: ApiBook, problem: type[BaseModel]
     components = document.setdefault("components", {})
     _add_problem_schema(components.setdefault("schemas", {}), problem)
     _drop_titles(components["schemas"])
+    for name, words in {**_SHARED_LISTS, **book.closed_lists}.items():
+        if name in components["schemas"]:
+            components["schemas"][name]["description"] = words
     new_ids: dict[str, str] = {}
     named: set[str] = set()
     for path, operations in document["paths"].items():

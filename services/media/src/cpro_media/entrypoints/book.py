@@ -95,4 +95,5 @@ BOOK = ApiBook(
     tags={"media": "Le logo et le cachet de l'établissement."},
     operations=_OPERATIONS,
     problems=_PROBLEMS,
+    closed_lists={"ImageKind": "Les images d'un établissement : logo ou cachet."},
 )

@@ -218,4 +218,9 @@ BOOK = ApiBook(
     },
     operations=_OPERATIONS,
     problems=PROBLEMS,
+    closed_lists={
+        "MailState": "Où en est un courriel.",
+        "Obstacle": "Pourquoi un établissement qui veut des courriels n'en reçoit pas.",
+        "Unavailable": "Pourquoi il n'y a pas de chiffres : plutôt aucun que des faux.",
+    },
 )

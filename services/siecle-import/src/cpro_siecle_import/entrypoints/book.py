@@ -231,4 +231,11 @@ BOOK = ApiBook(
     tags={"siecle-imports": "L'import du fichier des élèves exporté de SIECLE."},
     operations=_OPERATIONS,
     problems=_PROBLEMS,
+    closed_lists={
+        "Mode": "Ce qui est demandé : appliquer, ou montrer d'abord.",
+        "Phase": "Ce que fait un import en cours.",
+        "Severity": "Ce qu'est devenue la ligne.",
+        "State": "Où en est un import.",
+        "StopReason": "Pourquoi un import attend une confirmation.",
+    },
 )

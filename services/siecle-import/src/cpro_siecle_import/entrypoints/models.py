@@ -1,10 +1,10 @@
 """The bodies of answers."""
 
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from cpro_siecle_import.domain import findings, refusals
 from cpro_siecle_import.domain.export import SCHOOLS_TIME, school_year_of
@@ -18,6 +18,19 @@ _COUNTS: dict[str, JsonValue] = {
     "present": 1482, "created": 412, "updated": 37, "deactivated": 380, "reactivated": 2, "unchanged": 1031,
     "not_arrived": 3, "ignored": 1, "rejected": 2, "warnings": 44,
 }  # fmt: skip
+
+
+_LocalTime = Annotated[
+    datetime,
+    # A date-time of JSON Schema would have an offset; the file of SIECLE has none.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$",
+            "description": "Date et heure de l'export, à l'heure de l'établissement, sans fuseau",
+        }
+    ),
+]
 
 
 class CountsOut(BaseModel):
@@ -99,7 +112,7 @@ class ImportOut(BaseModel):
     file_sha256: str
     file_bytes: int
     school_year: int | None = Field(description="Année de début : 2026 pour 2026-2027")
-    exported_at: datetime | None = Field(description="Heure locale écrite dans le fichier, sans fuseau")
+    exported_at: _LocalTime | None = Field(description="Heure locale écrite dans le fichier, sans fuseau")
     reference_date: date | None = Field(description="Date à laquelle la présence est jugée")
     counts: CountsOut | None
     awaiting: list[ReasonOut] = Field(description="Pourquoi l'import attend une confirmation")
