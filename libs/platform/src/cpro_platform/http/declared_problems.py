@@ -73,6 +73,8 @@ def declare_problems(router: APIRouter) -> None:
 
 def check_declared(request: Request, code: ProblemCode) -> None:
     """Warn of a problem that the route of the request doesn't declare."""
+    if code is problems.METHOD_NOT_ALLOWED:
+        return  # the route found is that of another method
     route = request.scope.get("route")
     if isinstance(route, APIRoute) and route.include_in_schema and code not in codes_in(route.responses):
         warnings.warn(f"{route.path} answers {code.code}", UndeclaredProblemWarning, stacklevel=2)
@@ -81,18 +83,14 @@ def check_declared(request: Request, code: ProblemCode) -> None:
 def _of_the_border(route: APIRoute) -> Iterator[ProblemCode]:
     yield from ALWAYS_POSSIBLE
     names = {field.alias for field in _parameters(route.dependant)}
-    body = takes_body(route)
+    body = not route.methods <= {"GET", "HEAD"}
     if "uai" in names or "{uai}" in route.path:
         yield problems.INVALID_UAI
-    if body or names - {"uai"}:
+    if names - {"uai"} or route.body_field is not None or "requestBody" in (route.openapi_extra or {}):
         yield problems.INVALID_REQUEST
     if body:
+        # A body that is announced as too large is refused whether the route reads one or not.
         yield problems.PAYLOAD_TOO_LARGE
-
-
-def takes_body(route: APIRoute) -> bool:
-    """Whether the route reads a body, declared as a model or by hand."""
-    return route.body_field is not None or "requestBody" in (route.openapi_extra or {})
 
 
 def _parameters(dependant: Dependant) -> Iterator[Any]:
