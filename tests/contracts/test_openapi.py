@@ -221,7 +221,7 @@ def _success(operation: dict[str, Any]) -> dict[str, Any]:
 
 def _is_page(operation: dict[str, Any]) -> bool:
     schema = _success(operation).get("content", {}).get("application/json", {}).get("schema", {})
-    return {"items", "next_cursor"} <= resolved(schema).get("properties", {}).keys()
+    return {"items", "next_cursor"} <= set(resolved(schema).get("properties", {}))
 
 
 def _strict(schema: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:

@@ -57,7 +57,7 @@ _ENTRY = shown(
     },
 )  # fmt: skip
 _SIDE = {"starts": 12, "under_way": 0, "stops": 0, "done": None, "others": [{"reason": "not_arrived", "number": 31}]}
-_NONE = {"starts": 0, "under_way": 0, "stops": 0, "done": None, "others": []}
+_NONE: dict[str, object] = {"starts": 0, "under_way": 0, "stops": 0, "done": None, "others": []}
 _BEFORE = shown(
     EffectOut,
     {

@@ -163,14 +163,14 @@ class EffectOut(BaseModel):
     figures_unavailable: Unavailable | None
 
     @classmethod
-    def of(cls, effect: Effect) -> Self:
-        """What is answered for an effect."""
+    def of(cls, effect: Effect, language: str) -> Self:
+        """What is answered for an effect, in `fr` or `en`."""
         figures = effect.figures
         return cls(
             enabled=effect.enabled,
             in_force=effect.in_force,
-            summary=effect.summary(),
-            consequences=list(effect.sentences()),
+            summary=effect.summary(language),
+            consequences=list(effect.sentences(language)),
             figures=None if isinstance(figures, Unavailable) else FiguresOut.of(figures),
             figures_unavailable=figures if isinstance(figures, Unavailable) else None,
         )

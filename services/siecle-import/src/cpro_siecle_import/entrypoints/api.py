@@ -15,7 +15,18 @@ from starlette.datastructures import UploadFile
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Links, Page, UaiPath, create_app, decode_cursor, documented, encode_cursor, read_cursor
+from cpro_platform.http import (
+    Language,
+    Links,
+    Page,
+    UaiPath,
+    create_app,
+    decode_cursor,
+    documented,
+    encode_cursor,
+    read_cursor,
+)
+from cpro_platform.http.languages import headers_of
 from cpro_siecle_import import errors, handlers
 from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
@@ -118,6 +129,7 @@ async def upload(
     request: Request,
     response: Response,
     service: Wired,
+    language: Language,
     mode: Mode = Mode.APPLY,
     force: Annotated[bool, Query(description="Refaire l'import même si ce fichier a déjà été déposé")] = False,
     idempotency_key: Annotated[
@@ -142,26 +154,32 @@ async def upload(
         clock=service.clock,
     )
     response.headers["Location"] = f"/v1/establishments/{uai}/siecle-imports/{job.id}"
-    return _shown(job, service)
+    return _shown(job, service, language)
 
 
 @router.get("")
 async def list_imports(
-    _: AdministratorOf, uai: UaiPath, service: Wired, links: Links, cursor: str | None = None, limit: Limit = 50
+    _: AdministratorOf,
+    uai: UaiPath,
+    service: Wired,
+    language: Language,
+    links: Links,
+    cursor: str | None = None,
+    limit: Limit = 50,
 ) -> Page[ImportOut]:
     """Les imports de l'établissement, du plus récent au plus ancien."""
     jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
     page = jobs[:limit]
     return links.page(
-        items=[_shown(job, service) for job in page],
+        items=[_shown(job, service, language) for job in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
     )
 
 
 @router.get("/{import_id}", responses=_UNKNOWN)
-async def read_import(_: AdministratorOf, job: FoundJob, service: Wired) -> ImportOut:
+async def read_import(_: AdministratorOf, job: FoundJob, service: Wired, language: Language) -> ImportOut:
     """Où en est un import : état, progression, chiffres, refus ou raisons d'attendre une confirmation."""
-    return _shown(job, service)
+    return _shown(job, service, language)
 
 
 class _AlreadyToldError(Exception):
@@ -191,7 +209,11 @@ async def _seen_revision(
     | {204: {"description": "Rien de nouveau depuis `Last-Event-ID`, et rien à venir"}},
 )
 async def follow_import(
-    _: AdministratorOf, job: FoundJob, seen: Annotated[int | None, Depends(_seen_revision)], service: Wired
+    _: AdministratorOf,
+    job: FoundJob,
+    seen: Annotated[int | None, Depends(_seen_revision)],
+    service: Wired,
+    language: Language,
 ) -> AsyncIterator[ServerSentEvent]:
     """La progression au fil de l'eau, jusqu'à la fin de l'import ou jusqu'à ce qu'il attende une confirmation.
 
@@ -200,7 +222,7 @@ async def follow_import(
     """
     async with aclosing(service.followers.follow(job, seen_revision=seen)) as followed:
         async for current in followed:
-            shown = _shown(current, service).model_dump(mode="json")
+            shown = _shown(current, service, language).model_dump(mode="json")
             yield ServerSentEvent(event="progress", id=str(current.revision), data=shown)
 
 
@@ -216,6 +238,7 @@ async def list_rejections(
     job: FoundJob,
     request: Request,
     service: Wired,
+    language: Language,
     links: Links,
     severity: Severity | None = None,
     cursor: str | None = None,
@@ -223,10 +246,12 @@ async def list_rejections(
 ) -> Page[FindingOut] | Response:
     """Les élèves rejetés et les avertissements : en JSON par pages, ou en CSV complet (`Accept: text/csv`)."""
     if chosen(request.headers.get("accept"), (_JSON, _CSV)) == _CSV:
-        headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'}
+        headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'} | headers_of(
+            language
+        )
         # Read before the answer begins: a database that is away is answered with 503, not with half a table.
         first = await _csv_rows(service, job, severity, after=0)
-        lines = _csv_lines(service, job, severity, first)
+        lines = _csv_lines(service, job, severity, first, language)
         return StreamingResponse(lines, media_type=f"{_CSV}; charset=utf-8", headers=headers)
     position = decode_cursor(cursor, types=(int,))
     found = await service.rosters.findings(
@@ -234,7 +259,7 @@ async def list_rejections(
     )
     page = found[:limit]
     return links.page(
-        items=[FindingOut.of(finding) for finding in page],
+        items=[FindingOut.of(finding, language) for finding in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )
 
@@ -267,23 +292,27 @@ async def list_changes(
     status_code=202,
     responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_AWAITING_CONFIRMATION),
 )
-async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+async def confirm(
+    principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, language: Language
+) -> ImportOut:
     """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
     job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return _shown(job, service)
+    return _shown(job, service, language)
 
 
 @router.post(
     "/{import_id}/cancel", status_code=202, responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE)
 )
-async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired) -> ImportOut:
+async def cancel(
+    principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, language: Language
+) -> ImportOut:
     """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
     job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-    return _shown(job, service)
+    return _shown(job, service, language)
 
 
-def _shown(job: Job, service: Service) -> ImportOut:
-    return ImportOut.of(job, service.retention)
+def _shown(job: Job, service: Service, language: str) -> ImportOut:
+    return ImportOut.of(job, service.retention, language)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -305,11 +334,11 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _csv_lines(
-    service: Service, job: Job, severity: Severity | None, found: Sequence[StoredFinding]
+    service: Service, job: Job, severity: Severity | None, found: Sequence[StoredFinding], language: str
 ) -> AsyncIterator[str]:
-    yield rejections_csv.header()
+    yield rejections_csv.header(language)
     while found:
-        yield rejections_csv.rows(found)
+        yield rejections_csv.rows(found, language)
         found = await _csv_rows(service, job, severity, after=found[-1].ordinal)
 
 

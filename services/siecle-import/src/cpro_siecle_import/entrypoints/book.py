@@ -18,8 +18,9 @@ _ASKED = {
     "confirmed_by": None, "confirmed_at": None, "cancel_requested": False,
     "upload_available_until": "2026-10-16T07:02:11Z", "upload_removed_at": None,
 }  # fmt: skip
+_PROGRESS = {"phase": "done", "bytes_read": 1280334, "bytes_expected": 1280334, "pupils_read": 1868}
 _READ = {
-    "progress": {"phase": "done", "bytes_read": 1280334, "bytes_expected": 1280334, "pupils_read": 1868},
+    "progress": _PROGRESS,
     "school_year": 2026, "exported_at": "2026-09-15T18:30:12", "reference_date": "2026-09-15",
     "started_at": "2026-09-16T07:02:11Z", "finished_at": "2026-09-16T07:02:13Z",
     "counts": {
@@ -46,7 +47,7 @@ _REFUSED = shown(
     ImportOut,
     {
         **_ASKED, "state": "failed", "started_at": "2026-09-16T07:02:11Z", "finished_at": "2026-09-16T07:02:12Z",
-        "progress": {**_READ["progress"], "pupils_read": 0},
+        "progress": {**_PROGRESS, "pupils_read": 0},
         "refusal": {
             "code": "uai_of_another_school", "title": "Fichier d'un autre établissement",
             "detail": "Le fichier est celui de l'établissement 0750680G ; il était attendu celui de 0752387M. Vérifiez "

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from cpro_siecle_import.domain import findings, refusals
+from cpro_siecle_import.domain import english, findings, refusals
+from cpro_siecle_import.domain.english import sentence_of
 from cpro_siecle_import.domain.export import SCHOOLS_TIME, school_year_of
-from cpro_siecle_import.domain.guard import StopReason, sentence_for
+from cpro_siecle_import.domain.guard import FRENCH, StopReason, sentence_for
 from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
 from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.ports import StoredChange, StoredFinding
@@ -130,8 +131,8 @@ class ImportOut(BaseModel):
     upload_removed_at: AwareDatetime | None = Field(description="Le fichier est effacé ; les chiffres restent")
 
     @classmethod
-    def of(cls, job: Job, retention: Retention) -> Self:
-        """What is answered for a job."""
+    def of(cls, job: Job, retention: Retention, language: str) -> Self:
+        """What is answered for a job, in `fr` or `en`."""
         return cls(
             id=job.id,
             uai=job.uai,
@@ -144,8 +145,8 @@ class ImportOut(BaseModel):
             exported_at=job.exported_at,
             reference_date=job.reference_date,
             counts=None if job.counts is None else CountsOut.of(job.counts),
-            awaiting=[_reason(code, job) for code in job.stop_reasons],
-            refusal=_refusal(job),
+            awaiting=[_reason(code, job, language) for code in job.stop_reasons],
+            refusal=_refusal(job, language),
             requested_by=job.requested_by,
             requested_at=job.requested_at,
             started_at=job.started_at,
@@ -172,13 +173,13 @@ class FindingOut(BaseModel):
     found: str | None
 
     @classmethod
-    def of(cls, stored: StoredFinding) -> Self:
-        """What is answered for a remark."""
+    def of(cls, stored: StoredFinding, language: str) -> Self:
+        """What is answered for a remark, in `fr` or `en`."""
         kind = findings.BY_CODE[stored.code]
         return cls(
             severity=findings.Severity(stored.severity),
             code=stored.code,
-            sentence=kind.sentence_for(stored.found),
+            sentence=sentence_of(kind, stored.found, language),
             line=stored.line,
             siecle_id=stored.siecle_id,
             family_name=stored.family_name,
@@ -220,7 +221,7 @@ def _progress(job: Job) -> ProgressOut:
     )
 
 
-def _reason(code: str, job: Job) -> ReasonOut:
+def _reason(code: str, job: Job, language: str) -> ReasonOut:
     reason, counts = StopReason(code), job.counts or Counts()
     sentence = sentence_for(
         reason,
@@ -228,12 +229,16 @@ def _reason(code: str, job: Job) -> ReasonOut:
         present=counts.present,
         found_year=job.school_year,
         current_year=school_year_of(job.requested_at.astimezone(SCHOOLS_TIME).date()),
+        words=english.STOPS if language == "en" else FRENCH,
     )
     return ReasonOut(code=reason, sentence=sentence)
 
 
-def _refusal(job: Job) -> RefusalOut | None:
+def _refusal(job: Job, language: str) -> RefusalOut | None:
     if job.refusal_code is None:
         return None
     refusal = refusals.BY_CODE[job.refusal_code]
-    return RefusalOut(code=refusal.code, title=refusal.title, detail=job.refusal_detail or "")
+    title, detail = refusal.title, job.refusal_detail or ""
+    if language == "en":
+        title, detail = english.refusal_in_english(refusal, detail)
+    return RefusalOut(code=refusal.code, title=title, detail=detail)
