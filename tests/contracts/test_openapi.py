@@ -193,7 +193,7 @@ def test_every_operation_that_answers_in_words_takes_the_language_and_tells_it()
         assert takes or not _has_words(operation), name
 
 
-WORDS = {"explanation", "next_step", "sentence", "title", "detail", "summary", "consequences"}
+WORDS = {"explanation", "next_step", "sentence", "title", "summary", "consequences"}
 
 
 def _has_words(operation: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -24,6 +25,8 @@ from pydantic import AfterValidator, BaseModel
 from cpro_contracts.problems import ProblemCode
 from cpro_platform.auth import AccessRule
 from cpro_platform.errors import RefusedError
+
+_REPOSITORY = Path(__file__).parents[4]
 
 
 def raised_by(route: APIRoute) -> set[ProblemCode]:
@@ -149,11 +152,10 @@ class _Body(ast.NodeVisitor):
 
 def _is_ours(value: Any) -> bool:
     """A function of this repository with a source; those that `dataclass` makes have none."""
-    return (
-        isinstance(value, FunctionType)
-        and value.__module__.startswith("cpro_")
-        and "cpro_" in value.__code__.co_filename
-    )
+    if not isinstance(value, FunctionType):
+        return False
+    file = Path(value.__code__.co_filename)
+    return file.is_relative_to(_REPOSITORY) and "site-packages" not in file.parts
 
 
 @cache
