@@ -177,6 +177,18 @@ def test_what_the_schools_users_read_is_french() -> None:
     assert english == set()
 
 
+def test_every_parameter_and_every_schema_is_described() -> None:
+    parameters = {
+        f"{name}: {parameter['name']}"
+        for name, operation in operations()
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    }
+    schemas = {name for name, schema in DOCUMENT["components"]["schemas"].items() if not schema.get("description")}
+
+    assert (parameters, schemas) == (set(), set())
+
+
 def test_every_list_links_its_pages() -> None:
     lists = {name for name, operation in operations() if _is_page(operation)}
     linked = {name for name, operation in operations() if "Link" in _success(operation).get("headers", {})}

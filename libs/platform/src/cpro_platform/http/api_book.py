@@ -75,5 +75,7 @@ class ApiBook:
     tags: Mapping[str, str] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
     problems: Guide = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What a parameter is, by its name, where the code does not say it."""
     closed_lists: Mapping[str, str] = field(default_factory=dict)
     """What a closed list is, by its schema: the code says it in English."""

@@ -40,6 +40,11 @@ _SHARED_LISTS: Mapping[str, str] = {
     "RosterSource": "Comment un établissement tient sa liste d'élèves.",
 }
 
+_SHARED_PARAMETERS: Mapping[str, str] = {
+    "cursor": "Le `next_cursor` de la page précédente",
+    "limit": "Nombre d'éléments par page, au plus",
+}
+
 
 def extend_document(app: FastAPI, book: ApiBook, problem: type[BaseModel]) -> None:
     """Make `app.openapi()` answer the completed document. `problem` is the model of every problem."""
@@ -70,6 +75,9 @@ def _completed(document: dict[str, Any], book: ApiBook, problem: type[BaseModel]
     components = document.setdefault("components", {})
     _add_problem_schema(components.setdefault("schemas", {}), problem)
     _drop_titles(components["schemas"])
+    for name, schema in components["schemas"].items():
+        if name.startswith("Page_"):
+            schema.setdefault("description", "Une page d'une liste.")
     for name, words in {**_SHARED_LISTS, **book.closed_lists}.items():
         if name in components["schemas"]:
             components["schemas"][name]["description"] = words
@@ -78,6 +86,7 @@ def _completed(document: dict[str, Any], book: ApiBook, problem: type[BaseModel]
     for path, operations in document["paths"].items():
         for method, described in operations.items():
             _drop_titles(described.get("parameters", []))
+            _describe_parameters(described.get("parameters", []), {**_SHARED_PARAMETERS, **book.parameters})
             known = book.operations.get(f"{method.upper()} {path}")
             if known is not None:
                 new_ids[described["operationId"]] = known.id
@@ -97,6 +106,12 @@ def _completed(document: dict[str, Any], book: ApiBook, problem: type[BaseModel]
     if book.tags:
         document["tags"] = [{"name": name, "description": words} for name, words in book.tags.items()]
     return document
+
+
+def _describe_parameters(parameters: list[dict[str, Any]], words: Mapping[str, str]) -> None:
+    for parameter in parameters:
+        if parameter["name"] in words:
+            parameter.setdefault("description", words[parameter["name"]])
 
 
 def _describe(described: dict[str, Any], known: Operation) -> None:

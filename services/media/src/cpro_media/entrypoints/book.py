@@ -95,5 +95,6 @@ BOOK = ApiBook(
     tags={"media": "Le logo et le cachet de l'établissement."},
     operations=_OPERATIONS,
     problems=_PROBLEMS,
+    parameters={"kind": "Quelle image"},
     closed_lists={"ImageKind": "Les images d'un établissement : logo ou cachet."},
 )

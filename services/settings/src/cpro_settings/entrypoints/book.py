@@ -218,6 +218,7 @@ BOOK = ApiBook(
     },
     operations=_OPERATIONS,
     problems=PROBLEMS,
+    parameters={"enabled": "Le choix dont l'effet est demandé"},
     closed_lists={
         "MailState": "Où en est un courriel.",
         "Obstacle": "Pourquoi un établissement qui veut des courriels n'en reçoit pas.",

@@ -232,6 +232,12 @@ BOOK = ApiBook(
     tags={"siecle-imports": "L'import du fichier des élèves exporté de SIECLE."},
     operations=_OPERATIONS,
     problems=_PROBLEMS,
+    parameters={
+        "import_id": "L'import",
+        "kind": "Seulement les changements de cette sorte",
+        "mode": "`preview` montre d'abord ce que l'import ferait",
+        "severity": "Seulement les rejets, ou les avertissements",
+    },
     closed_lists={
         "Mode": "Ce qui est demandé : appliquer, ou montrer d'abord.",
         "Phase": "Ce que fait un import en cours.",
