@@ -79,6 +79,12 @@ class _Body(ast.NodeVisitor):
         self._followed = followed
         self._names = dict(function.__globals__)
         self._types = _parameter_types(function)
+        self._made: dict[str, list[type]] = {}
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if isinstance(node.targets[0], ast.Name):
+            self._made[node.targets[0].id] = self._holders(node.value)
+        self.generic_visit(node)
 
     def visit_Try(self, node: ast.Try) -> None:
         if not any(self._swallows(handler) for handler in node.handlers):
@@ -107,7 +113,8 @@ class _Body(ast.NodeVisitor):
         elif isinstance(value, Mapping):
             for one in value.values():
                 for part in one if isinstance(one, tuple) else (one,):
-                    self._note(part) if isinstance(part, ProblemCode) else None
+                    if isinstance(part, ProblemCode):
+                        self._note(part)
 
     def _swallows(self, handler: ast.ExceptHandler) -> bool:
         caught = ast.walk(handler.type) if handler.type else ()
@@ -138,7 +145,7 @@ class _Body(ast.NodeVisitor):
     def _holders(self, node: ast.expr) -> list[type]:
         """The classes that an expression may be an instance of."""
         if isinstance(node, ast.Name):
-            return _implementations(self._types.get(node.id))
+            return self._made.get(node.id) or _implementations(self._types.get(node.id))
         if isinstance(node, ast.Attribute):
             return [
                 one
@@ -160,7 +167,10 @@ def _is_ours(value: Any) -> bool:
 
 @cache
 def _tree(function: FunctionType) -> ast.AST:
-    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+    """Its body alone: what its decorators declare is not what it does."""
+    (parsed,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(parsed, ast.FunctionDef | ast.AsyncFunctionDef)
+    return ast.Module(parsed.body, type_ignores=[])
 
 
 def _parameter_types(function: FunctionType) -> dict[str, Any]:
