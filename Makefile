@@ -15,7 +15,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --system-certs --generate-hashes --no
 FAULTS = tests/faults $(addprefix tests/integration/,transfer/test_crash_points.py transfer/test_undo_killed.py transfer/test_join_stories.py $(addprefix siecle_import/,test_crashes.py test_workers.py))
 TYPED = $(wildcard contracts/src libs/*/src services/*/src deploy/embedded/src tests benchmarks)
 
-.PHONY: help setup demo run test proofs faults hostile hostile-images hostile-api fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas check lock clean
+.PHONY: help setup demo run test proofs faults hostile hostile-images hostile-api fuzz bench-move bench-import bench-join bench-rentree bench-idle model lint types imports schemas asyncapi reference check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -82,6 +82,12 @@ imports: setup ## Check who may import whom
 
 schemas: setup ## Write the event schemas from the contracts
 	@$(PYTHON) -m cpro_test_support.schemas
+
+asyncapi: ## Validate the description of the events with the AsyncAPI initiative's own parser (needs Node)
+	@cd tests/contracts/asyncapi && npm ci --silent --ignore-scripts && node validate.mjs $(CURDIR)/contracts/asyncapi.yaml
+
+reference: setup ## Write the reference of the HTTP APIs (OpenAPI, problems) from the code
+	@$(PYTHON) -m cpro_test_support.reference
 
 check: lint types imports test ## Everything that CI checks
 

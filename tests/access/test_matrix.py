@@ -159,5 +159,5 @@ def test_what_is_open_to_everybody_names_nobody() -> None:
         paths = {getattr(route, "path", None) for route in outside} - {None}
         assert paths - guarded <= {
             "/openapi.json", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/favicon.png",
-            "/livez", "/readyz", "/metrics",
+            "/docs/problems", "/livez", "/readyz", "/metrics",
         }  # fmt: skip

@@ -22,6 +22,7 @@ from cpro_platform.http import (
     combine,
     create_app,
     decode_cursor,
+    documented,
     encode_cursor,
     require_match,
 )
@@ -44,7 +45,7 @@ async def read_things(_: AdministratorOf, uai: UaiPath, limit: Annotated[int, Qu
     return {"uai": uai, "limit": limit}
 
 
-@router.put("/things")
+@router.put("/things", responses=documented(problems.PRECONDITION_FAILED, problems.PRECONDITION_REQUIRED))
 async def write_things(_: AdministratorOf, uai: UaiPath, body: Pupils, if_match: IfMatch = None) -> Pupils:
     require_match(if_match, '"3"')
     return body
@@ -55,7 +56,7 @@ async def upload(_: AdministratorOf, uai: UaiPath, request: Request) -> int:
     return len(await request.body())
 
 
-@router.get("/failing/{how}")
+@router.get("/failing/{how}", responses=documented(problems.NOT_FOUND))
 async def fail(_: AdministratorOf, uai: UaiPath, how: str) -> None:
     raise {
         "refused": RefusedError(problems.NOT_FOUND, "Rien ici.", "Nothing here.", ticket="T-1"),
@@ -201,7 +202,7 @@ async def test_a_refusal_says_what_its_handler_said(client: httpx.AsyncClient) -
 
     assert answer.status_code == 404
     assert (answer.json()["detail"], answer.json()["ticket"]) == ("Rien ici.", "T-1")
-    assert answer.json()["type"] == "urn:cpro:problem:not_found"
+    assert answer.json()["type"] == "/docs/problems#not_found"
 
 
 @pytest.mark.parametrize("how", ["away", "database"])

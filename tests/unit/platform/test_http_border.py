@@ -116,7 +116,7 @@ async def test_who_asks_too_often_is_told_in_french_when_to_come_back(
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[2].headers["retry-after"] == "30"
     assert answers[2].json() | {"request_id": ""} == {
-        "type": "urn:cpro:problem:too_many_requests",
+        "type": "/docs/problems#too_many_requests",
         "title": "Trop de requêtes en peu de temps",
         "status": 429,
         "detail": "Trop de requêtes ont été envoyées en peu de temps. Réessayez dans 30 s.",

@@ -37,7 +37,7 @@ REFUSALS: Mapping[Refusal, ProblemCode] = {
     ),
 }
 
-_ADVICE: Mapping[Refusal, tuple[str, str]] = {
+ADVICE: Mapping[Refusal, tuple[str, str]] = {
     Refusal.EMPTY: ("Choisissez un fichier PNG, JPEG ou WebP.", "Choose a PNG, JPEG or WebP file."),
     Refusal.TYPE_NOT_ACCEPTED: (
         "Choisissez un fichier PNG, JPEG ou WebP ; les fichiers SVG, GIF, PDF ou HEIC sont à convertir d'abord.",
@@ -71,7 +71,7 @@ _NAMES = {ImageKind.LOGO: ("logo", "logo"), ImageKind.STAMP: ("cachet", "stamp")
 
 def image_refused(refusal: Refusal) -> RefusedError:
     """The image is not accepted, why, and what would help."""
-    return RefusedError(REFUSALS[refusal], *_ADVICE[refusal])
+    return RefusedError(REFUSALS[refusal], *ADVICE[refusal])
 
 
 def image_missing(kind: ImageKind) -> RefusedError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path
 from fastapi.exceptions import RequestValidationError
@@ -11,15 +11,17 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from cpro_contracts import problems
 from cpro_contracts.identifiers import Uai
 from cpro_platform.auth import Authenticator
 from cpro_platform.config import HttpSettings
 from cpro_platform.errors import RefusedError, RetryableError
 from cpro_platform.http import problem_responses
 from cpro_platform.http.access import declare_access
+from cpro_platform.http.api_book import ApiBook
+from cpro_platform.http.declared_problems import declare_problems
 from cpro_platform.http.docs_page import docs_routes
-from cpro_platform.http.document_links import add_links
+from cpro_platform.http.openapi_document import API_VERSION, extend_document
+from cpro_platform.http.problem_page import problems_route
 from cpro_platform.http.request_scope import RequestScope
 from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.metrics import CONTENT_TYPE, Metrics
@@ -30,17 +32,6 @@ MAX_BODY_BYTES = 1024 * 1024
 """The largest body of a route that does not set its own `max_body_size`."""
 
 UaiPath = Annotated[Uai, Path(description="Code UAI de l'établissement", examples=["0752387M"])]
-
-_ALWAYS_POSSIBLE = (
-    problems.UNAUTHENTICATED,
-    problems.TOKEN_INVALID,
-    problems.FORBIDDEN,
-    problems.INVALID_REQUEST,
-    problems.INVALID_UAI,
-    problems.TOO_MANY_REQUESTS,
-    problems.UNAVAILABLE,
-    problems.INTERNAL,
-)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -63,26 +54,28 @@ def create_app(
     readiness: Readiness,
     metrics: Metrics | None = None,
     lifespan: Lifespan | None = None,
-    description: str = "",
+    book: ApiBook | None = None,
     state: Mapping[str, object] | None = None,
     http: HttpSettings | None = None,
 ) -> FastAPI:
     """The application of a service: its routers, problem+json for every error, `/livez`, `/readyz`, `/metrics`.
 
-    `service` names it in logs and metrics; what is in `state` is found by the routes in `request.app.state`.
+    `service` names it in logs and metrics; what is in `state` is found by the routes in `request.app.state`; `book`
+    says in the OpenAPI document what the code does not.
 
     Raises:
         UnguardedRouteError: a route of the routers depends on no `AccessRule`.
     """
     http = http or HttpSettings()
     metrics = metrics or Metrics()
+    book = book or ApiBook()
     app = FastAPI(
         title=title,
-        description=description,
+        version=API_VERSION,
+        description=book.description,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=problem_responses.documented(*_ALWAYS_POSSIBLE),
         redirect_slashes=False,
         # Ours are in `request_scope`, and hold no exception texts.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
@@ -91,13 +84,15 @@ def create_app(
     app.state.rate_limiter = RateLimiter(http.rate_limits)
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.book = book
     for name, value in (state or {}).items():
         setattr(app.state, name, value)
     for router in routers:
         declare_access(router)
+        declare_problems(router)
         app.include_router(router, max_body_size=MAX_BODY_BYTES)
     app.include_router(operations_router(readiness, metrics))
-    app.router.routes.extend(docs_routes(openapi_url="/openapi.json", title=title))
+    app.router.routes.extend([*docs_routes(openapi_url="/openapi.json", title=title), problems_route(book.problems)])
     _handle_errors(app)
     if http.cors_origins:
         app.add_middleware(
@@ -105,11 +100,11 @@ def create_app(
             allow_origins=http.cors_origins,
             allow_methods=["GET", "PUT", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+            expose_headers=["Content-Language", "ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(RequestScope, service=service, metrics=metrics)
     app.add_middleware(SecurityHeaders, settings=http)
-    _document_problems(app)
+    extend_document(app, book, problem_responses.Problem)
     return app
 
 
@@ -139,21 +134,3 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RetryableError, problem_responses.on_unavailable)
     app.add_exception_handler(RequestValidationError, problem_responses.on_invalid_request)
     app.add_exception_handler(HTTPException, problem_responses.on_http_error)
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Put the schema of problems, which the documented responses refer to, and links into the OpenAPI document."""
-    generate = app.openapi
-
-    def with_problems() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in schemas:
-            template = "#/components/schemas/{model}"
-            problem = problem_responses.Problem.model_json_schema(ref_template=template)
-            schemas.update(problem.pop("$defs"))
-            schemas["Problem"] = problem
-            add_links(document)
-        return document
-
-    app.openapi = with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

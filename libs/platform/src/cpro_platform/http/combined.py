@@ -14,13 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cpro_platform.config import HttpSettings
 from cpro_platform.http.docs_page import docs_routes
+from cpro_platform.http.problem_page import problems_route
 from cpro_platform.http.security_headers import SecurityHeaders
 from cpro_platform.metrics import CONTENT_TYPE
 
+TITLE = "CPro transfers"
 _SCHEMAS = "#/components/schemas/"
 
 
-def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers", http: HttpSettings | None = None) -> ASGIApp:
+def combine(apps: Sequence[FastAPI], *, title: str = TITLE, http: HttpSettings | None = None) -> ASGIApp:
     """One ASGI application of several: their routes, one `/openapi.json` and `/docs`, one `/readyz` for all.
 
     Its lifespan runs theirs, in order, and ends them in reverse.
@@ -28,7 +30,7 @@ def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers", http: Htt
     Raises:
         ValueError: two services declare the same path and method.
     """
-    document = _merged([app.openapi() for app in apps], title)
+    document = merged_document(apps, title=title)
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(document)
@@ -58,6 +60,7 @@ def combine(apps: Sequence[FastAPI], *, title: str = "CPro transfers", http: Htt
     own = [
         Route("/openapi.json", openapi),
         *docs_routes(openapi_url="/openapi.json", title=title),
+        problems_route({code: guidance for app in apps for code, guidance in app.state.book.problems.items()}),
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
@@ -96,12 +99,23 @@ def _best_match(app: FastAPI, scope: Scope) -> Match:
     return max(found, key=lambda match: match.value, default=Match.NONE)
 
 
-def _merged(documents: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
+def merged_document(apps: Sequence[FastAPI], *, title: str = TITLE) -> dict[str, Any]:
+    """One OpenAPI document of several services.
+
+    Raises:
+        ValueError: two services declare the same path and method.
+    """
+    documents = [app.openapi() for app in apps]
     merged: dict[str, Any] = {
         "openapi": documents[0]["openapi"],
-        "info": {"title": title, "version": documents[0]["info"]["version"]},
+        "info": {
+            "title": title,
+            "version": documents[0]["info"]["version"],
+            "description": " ".join(filter(None, (document["info"].get("description") for document in documents))),
+        },
         "paths": {},
         "components": {},
+        "tags": [tag for document in documents for tag in document.get("tags", [])],
     }
     for document in documents:
         own = _without_clashes(document, merged["components"].get("schemas", {}))

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from cpro_contracts import problems
 from cpro_platform.auth import Principal
+from cpro_platform.http.languages import headers_of, language_of
 from cpro_platform.idempotency import Answer, KeptAnswers, KeyedRequest
 
 IDEMPOTENCY = (problems.IDEMPOTENCY_KEY_REUSED, problems.IDEMPOTENCY_KEY_IN_USE)
@@ -50,7 +51,7 @@ class RepeatableRequest:
         act: Callable[[], Awaitable[Shown]],
         *,
         by: Principal,
-        status: int = 200,
+        status: int | Callable[[Shown], int] = 200,
         headers: Callable[[Shown], Mapping[str, str]] | None = None,
         content: bytes | None = None,
     ) -> Response:
@@ -64,7 +65,9 @@ class RepeatableRequest:
 
         async def answered() -> Answer:
             shown = await act()
-            return Answer(status, shown.model_dump_json(by_alias=True).encode(), headers(shown) if headers else {})
+            code = status if isinstance(status, int) else status(shown)
+            said = {**headers_of(language_of(self._request.headers)), **(headers(shown) if headers else {})}
+            return Answer(code, shown.model_dump_json(by_alias=True).encode(), said)
 
         if self._key is None:
             return _response(await answered())

@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[Item]):
-    """Some items of a list. `next_cursor` fetches the following ones; null on the last page."""
+    """Une page d'une liste. `next_cursor` donne la suivante ; `null` sur la dernière."""
 
     items: list[Item]
     next_cursor: str | None = Field(default=None, description="À renvoyer dans `cursor` pour la page suivante")

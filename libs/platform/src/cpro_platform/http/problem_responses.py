@@ -5,7 +5,6 @@ under which the logs say more, and nothing else.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -18,10 +17,12 @@ from cpro_contracts import problems
 from cpro_contracts.problems import ProblemCode
 from cpro_platform.auth import MALFORMED_UAI
 from cpro_platform.errors import RefusedError
+from cpro_platform.http.declared_problems import MEDIA_TYPE, check_declared
+from cpro_platform.http.languages import language_of
+from cpro_platform.http.problem_page import type_of
 from cpro_platform.http.validation_words import in_words
 from cpro_platform.logs import get_logger, safe_text
 
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
 _log = get_logger(__name__)
@@ -35,7 +36,7 @@ _OF_STATUS = {
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field. `field` is its path: `address.postcode`, `query.limit`."""
+    """Ce qui ne va pas dans un champ. `field` est son chemin : `address.postcode`, `query.limit`."""
 
     field: str
     code: str
@@ -43,13 +44,13 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457)."""
+    """Une erreur (RFC 9457). `code` est stable ; selon lui, d'autres membres s'ajoutent."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
-                    "type": "urn:cpro:problem:forbidden",
+                    "type": "/docs/problems#forbidden",
                     "title": "Accès non autorisé",
                     "status": 403,
                     "detail": "Votre profil ne donne pas accès à cette ressource.",
@@ -69,49 +70,6 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-def documented(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer these problems, for OpenAPI."""
-    by_status: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
-        entry = by_status.setdefault(
-            code.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA_REFERENCE, "examples": {}}}}
-        )
-        entry["description"] += (" · " if entry["description"] else "") + f"{code.title_fr} (`{code.code}`)"
-        entry["content"][MEDIA_TYPE]["examples"][code.code] = {
-            "value": {
-                "type": type_of(code), "title": code.title_fr, "status": code.status, "code": code.code,
-            }
-        }  # fmt: skip
-    return by_status
-
-
-_SCHEMA_REFERENCE = {"$ref": "#/components/schemas/Problem"}
-
-
-def type_of(code: ProblemCode) -> str:
-    """The `type` member: a URN that ends in the stable code."""
-    return f"urn:cpro:problem:{code.code}"
-
-
-def language_of(headers: Mapping[str, str]) -> str:
-    """`fr` or `en`, whichever `Accept-Language` prefers; French when it says nothing of either."""
-    best, best_weight = "fr", 0.0
-    for part in headers.get("accept-language", "").split(","):
-        tag, _, parameter = part.strip().partition(";")
-        weight = _weight(parameter)
-        if tag[:2].lower() in {"fr", "en"} and weight > best_weight:
-            best, best_weight = tag[:2].lower(), weight
-    return best
-
-
-def _weight(parameter: str) -> float:
-    name, _, value = parameter.strip().partition("=")
-    try:
-        return float(value) if name == "q" else 1.0
-    except ValueError:
-        return 0.0
-
-
 def render(
     request: Request,
     code: ProblemCode,
@@ -121,6 +79,7 @@ def render(
     extensions: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """The answer for a problem, in the language that the caller prefers."""
+    check_declared(request, code)
     language = language_of(request.headers)
     body: dict[str, object] = {"type": type_of(code), "title": code.title(language), "status": code.status}
     if detail:

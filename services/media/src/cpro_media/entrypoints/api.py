@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel
 from cpro_contracts import problems
 from cpro_media.bootstrap import Service
 from cpro_media.domain.images import MAX_BYTES, ImageKind, StoredImage
+from cpro_media.entrypoints.book import BOOK
 from cpro_media.entrypoints.pictures import EXTENSIONS, Answered, etag_of, with_body, without_body
 from cpro_media.errors import IMAGE_MISSING, RANGE_NOT_SATISFIABLE, REFUSALS
 from cpro_media.handlers import storing
@@ -20,7 +21,10 @@ router = APIRouter(prefix="/v1/establishments/{uai}/images", tags=["media"])
 
 _PICTURE_RESPONSES = documented(IMAGE_MISSING, RANGE_NOT_SATISFIABLE) | {
     200: {"description": "L'image", "content": {media_type: {} for media_type in EXTENSIONS}},
-    206: {"description": "Les parties demandées de l'image"},
+    206: {
+        "description": "Les parties demandées de l'image",
+        "content": {media_type: {} for media_type in (*EXTENSIONS, "multipart/byteranges")},
+    },
     304: {"description": "L'image n'a pas changé"},
 }
 _UPLOAD = {
@@ -50,7 +54,7 @@ _CONDITIONS = {
 
 
 class ImageOut(BaseModel):
-    """What is known of an image; `etag` is that of its bytes."""
+    """Ce qui est connu d'une image ; `etag` est celui de ses octets."""
 
     content_type: str
     bytes: int
@@ -76,7 +80,7 @@ class ImageOut(BaseModel):
 
 
 class ImagesOut(BaseModel):
-    """The images of an establishment; null where there is none."""
+    """Les images d'un établissement ; `null` quand il n'y en a pas."""
 
     logo: ImageOut | None
     stamp: ImageOut | None
@@ -97,6 +101,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        book=BOOK,
         http=service.config.http,
         lifespan=lifespan,
         state={"service": service},

@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from cpro_media.domain.images import StoredPicture
 from cpro_media.domain.ranges import ByteRange, UnsatisfiableRangeError, requested
 from cpro_media.errors import RANGE_NOT_SATISFIABLE
-from cpro_platform.http import is_not_modified
-from cpro_platform.http.problem_responses import language_of, render
+from cpro_platform.http import is_not_modified, language_of
+from cpro_platform.http.problem_responses import render
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg"}
 

@@ -1,4 +1,4 @@
-"""What an opt-in does to pupils, told before it is chosen and afterwards: figures, and sentences in French."""
+"""What an opt-in does to pupils, told before it is chosen and afterwards: figures, and sentences in both languages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +24,14 @@ UNAVAILABLE_FR: Mapping[Unavailable, str] = {
     "le nombre d'élèves concernés sera connu dans quelques instants.",
 }
 
+UNAVAILABLE_EN: Mapping[Unavailable, str] = {
+    Unavailable.NOT_CONFIGURED: "The number of pupils concerned is not available on this installation.",
+    Unavailable.AWAY: "The number of pupils concerned can't be had at the moment. "
+    "You can save your choice: it does not depend on it.",
+    Unavailable.CATCHING_UP: "Your last choice is saved and being taken into account: "
+    "the number of pupils concerned will be known in a few moments.",
+}
+
 WITHDRAWING_FR = (
     "Dès l'enregistrement, aucune donnée ne quitte plus votre base et aucune n'y entre plus : "
     "les transferts prévus sont annulés.",
@@ -38,6 +46,19 @@ ACTIVATING_FR = (
     "Les données des élèves en attente de votre accord partent ou arrivent automatiquement, en un jour ou deux "
     "au maximum, si l'autre établissement a aussi activé le transfert.",
     "Un élève qui attend pour une autre raison continue d'attendre.",
+)
+WITHDRAWING_EN = (
+    "From the moment of saving, no record leaves your database any more and none enters it: planned transfers are "
+    "cancelled.",
+    "A transfer that has begun stops if the records have not landed yet: they stay at the school of origin. Records "
+    "that leave your database, already held for that transfer, may still go.",
+    "A transfer whose records have landed goes on to its end; completed transfers are not undone.",
+    "If you activate transfers again, the pupils still concerned are taken into account again, without a new import.",
+)
+ACTIVATING_EN = (
+    "The records of pupils who wait for your opt-in leave or arrive automatically, within a day or two at most, if the "
+    "other school has activated transfers as well.",
+    "A pupil who waits for another reason goes on waiting.",
 )
 
 
@@ -70,12 +91,17 @@ class Effect:
     in_force: bool
     figures: Figures | Unavailable
 
-    def sentences(self) -> tuple[str, ...]:
-        """What the choice brings, in general."""
+    def sentences(self, language: str) -> tuple[str, ...]:
+        """What the choice brings, in general, in `fr` or `en`."""
+        if language == "en":
+            return ACTIVATING_EN if self.enabled else WITHDRAWING_EN
         return ACTIVATING_FR if self.enabled else WITHDRAWING_FR
 
-    def summary(self) -> str:
+    def summary(self, language: str) -> str:
         """What it comes to here, in a sentence."""
+        return self._summary_en() if language == "en" else self._summary_fr()
+
+    def _summary_fr(self) -> str:
         if isinstance(self.figures, Unavailable):
             return UNAVAILABLE_FR[self.figures]
         sides = (self.figures.outgoing, self.figures.incoming)
@@ -88,6 +114,18 @@ class Effect:
             return _counted(waiting, "élève est en attente de cet accord.", "élèves sont en attente de cet accord.")
         done = _counted(sum(side.done or 0 for side in sides), "transfert terminé", "transferts terminés")
         return f"{done}, {under_way} en cours."
+
+    def _summary_en(self) -> str:
+        if isinstance(self.figures, Unavailable):
+            return UNAVAILABLE_EN[self.figures]
+        sides = (self.figures.outgoing, self.figures.incoming)
+        under_way = sum(side.under_way for side in sides)
+        if not self.enabled:
+            stopped = sum(side.stops for side in sides)
+            return f"Planned transfers cancelled: {stopped}; transfers already begun: {under_way}."
+        if not self.in_force:
+            return f"Pupils waiting for this opt-in: {sum(side.starts for side in sides)}."
+        return f"Transfers completed: {sum(side.done or 0 for side in sides)}; under way: {under_way}."
 
 
 def _counted(number: int, one: str, many: str) -> str:

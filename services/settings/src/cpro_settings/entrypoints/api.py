@@ -12,6 +12,7 @@ from cpro_platform.auth import AdministratorOf, PlatformOrAdministrator
 from cpro_platform.http import (
     IfMatch,
     IfNoneMatch,
+    Links,
     Page,
     UaiPath,
     create_app,
@@ -24,6 +25,7 @@ from cpro_platform.http import (
 from cpro_settings.bootstrap import Service
 from cpro_settings.domain.sheet import Overtaken, StoredSheet
 from cpro_settings.entrypoints import notification_api, opt_in_api
+from cpro_settings.entrypoints.book import BOOK
 from cpro_settings.entrypoints.models import (
     ChangeOut,
     OvertakenOut,
@@ -54,6 +56,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        book=BOOK,
         http=service.config.http,
         lifespan=lifespan,
         state={"service": service},
@@ -122,6 +125,7 @@ async def read_history(
     _: AdministratorOf,
     uai: UaiPath,
     service: Wired,
+    links: Links,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[ChangeOut]:
@@ -135,7 +139,7 @@ async def read_history(
         sheets=service.sheets,
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[ChangeOut.of(change) for change in page],
         next_cursor=encode_cursor(page[-1].version) if len(found) > limit else None,
     )

@@ -23,7 +23,7 @@ _Typed = Annotated[str | None, Field(max_length=10_000)]
 
 
 class SheetIn(BaseModel):
-    """The sheet as it is typed. A field that is empty, null or absent is cleared."""
+    """La fiche telle qu'elle est saisie. Un champ vide, `null` ou absent est effacé."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -43,14 +43,14 @@ class SheetIn(BaseModel):
 
 
 class ReadyFor(BaseModel):
-    """What the sheet already suffices for."""
+    """Ce à quoi la fiche suffit déjà."""
 
     user_creation: bool
     passport_export: bool
 
 
 class SheetOut(BaseModel):
-    """The sheet of an establishment. `missing_fields` says what keeps it from being ready."""
+    """La fiche d'un établissement. `missing_fields` dit ce qui y manque."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -97,14 +97,14 @@ class SheetOut(BaseModel):
 
 
 class FieldChange(BaseModel):
-    """What a field was and what it became."""
+    """Ce qu'un champ était et ce qu'il est devenu."""
 
     before: str | None
     after: str | None
 
 
 class ChangeOut(BaseModel):
-    """One saved version of the sheet."""
+    """Une version enregistrée de la fiche."""
 
     version: int
     changed_at: AwareDatetime

@@ -10,6 +10,7 @@ from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.http import (
     IfMatch,
+    Links,
     Page,
     UaiPath,
     documented,
@@ -91,6 +92,7 @@ async def read_notifications(
     _: AdministratorOf,
     uai: UaiPath,
     service: Wired,
+    links: Links,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[NotificationOut]:
@@ -103,7 +105,7 @@ async def read_notifications(
         preferences=service.preferences,
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[NotificationOut.of(report) for report in page],
         next_cursor=encode_cursor(page[-1].formed_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
     )

@@ -11,7 +11,7 @@ from cpro_settings.domain.notifications import MailReport, MailState, Obstacle, 
 
 
 class NotificationSettingsIn(BaseModel):
-    """The administrator's choice."""
+    """Le choix de l'administrateur."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": True}]})
 
@@ -19,10 +19,11 @@ class NotificationSettingsIn(BaseModel):
 
 
 class NotificationSettingsOut(BaseModel):
-    """The choice in force, and what keeps mails from being sent where they are wanted.
+    """Le choix en vigueur, et ce qui empêche d'envoyer les courriels voulus.
 
-    `obstacle` is `no_address` (the sheet has none any more) or `address_refused`: the mail server has refused
-    `refused_address` for good, and said `refused_with`. A corrected sheet, or choosing the same again, mends that.
+    `obstacle` vaut `no_address` (la fiche n'a plus d'adresse) ou `address_refused` : le serveur de messagerie a refusé
+    `refused_address` définitivement, par la réponse `refused_with`. Corriger la fiche, ou refaire le même choix, y
+    remédie.
     """
 
     model_config = ConfigDict(
@@ -68,7 +69,7 @@ class NotificationSettingsOut(BaseModel):
 
 
 class NotificationOut(BaseModel):
-    """One mail: what it tells, where it went, and what the mail server said."""
+    """Un courriel : ce qu'il annonce, où il est parti, et ce que le serveur de messagerie a répondu."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security.utils import get_authorization_scheme_param
 
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf
-from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Language, Links, Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_settings.entrypoints.opt_in_models import (
     ConditionsOut,
     EffectOut,
@@ -61,8 +61,9 @@ async def choose_transfer_settings(
 
 
 @router.get("/conditions")
-async def read_conditions(_: AdministratorOf, uai: UaiPath, service: Wired) -> ConditionsOut:
-    """Les conditions en vigueur, à accepter pour activer le transfert."""
+async def read_conditions(_: AdministratorOf, uai: UaiPath, service: Wired, response: Response) -> ConditionsOut:
+    """Les conditions en vigueur, à accepter pour activer le transfert. Leur texte est français : lui seul fait foi."""
+    response.headers["Content-Language"] = "fr"
     await handlers.read_opt_in(uai, opt_ins=service.opt_ins)
     return ConditionsOut.of(service.conditions[-1])
 
@@ -72,6 +73,7 @@ async def read_opt_in_history(
     _: AdministratorOf,
     uai: UaiPath,
     service: Wired,
+    links: Links,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[OptInEntryOut]:
@@ -81,7 +83,7 @@ async def read_opt_in_history(
         uai, before_revision=int(position[0]) if position else None, limit=limit + 1, opt_ins=service.opt_ins
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[OptInEntryOut.of(entry) for entry in page],
         next_cursor=encode_cursor(page[-1].revision) if len(found) > limit else None,
     )
@@ -89,17 +91,17 @@ async def read_opt_in_history(
 
 @router.get("/preview", responses=documented(problems.INVALID_REQUEST))
 async def preview_transfer_settings(
-    _: AdministratorOf, uai: UaiPath, service: Wired, token: Token, enabled: bool
+    *, _: AdministratorOf, uai: UaiPath, service: Wired, language: Language, token: Token, enabled: bool
 ) -> EffectOut:
     """Ce que ce choix ferait : combien d'élèves l'attendent, ce qu'il arrête et ce qu'il n'arrête pas."""
-    return EffectOut.of(
-        await handlers.foresee(uai, enabled=enabled, token=token, opt_ins=service.opt_ins, outlook=service.outlook)
-    )
+    effect = await handlers.foresee(uai, enabled=enabled, token=token, opt_ins=service.opt_ins, outlook=service.outlook)
+    return EffectOut.of(effect, language)
 
 
 @router.get("/effect")
-async def read_transfer_settings_effect(_: AdministratorOf, uai: UaiPath, service: Wired, token: Token) -> EffectOut:
+async def read_transfer_settings_effect(
+    _: AdministratorOf, uai: UaiPath, service: Wired, language: Language, token: Token
+) -> EffectOut:
     """Ce que fait le choix en vigueur : transferts terminés depuis, en cours, et élèves qui attendent encore."""
-    return EffectOut.of(
-        await handlers.foresee(uai, enabled=None, token=token, opt_ins=service.opt_ins, outlook=service.outlook)
-    )
+    effect = await handlers.foresee(uai, enabled=None, token=token, opt_ins=service.opt_ins, outlook=service.outlook)
+    return EffectOut.of(effect, language)

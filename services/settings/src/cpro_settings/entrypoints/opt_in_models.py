@@ -12,7 +12,7 @@ from cpro_settings.domain.opt_in import Choice, OptIn, OptInEntry
 
 
 class TransferSettingsIn(BaseModel):
-    """The administrator's choice."""
+    """Le choix de l'administrateur."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -31,7 +31,7 @@ class TransferSettingsIn(BaseModel):
 
 
 class TransferSettingsOut(BaseModel):
-    """The choice in force, when it was made and by whom."""
+    """Le choix en vigueur, quand et par qui il a été fait."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,7 +80,7 @@ class ConditionsOut(BaseModel):
 
 
 class ChoiceOut(BaseModel):
-    """A choice."""
+    """Un choix."""
 
     enabled: bool
     roster_source: RosterSource
@@ -163,14 +163,14 @@ class EffectOut(BaseModel):
     figures_unavailable: Unavailable | None
 
     @classmethod
-    def of(cls, effect: Effect) -> Self:
-        """What is answered for an effect."""
+    def of(cls, effect: Effect, language: str) -> Self:
+        """What is answered for an effect, in `fr` or `en`."""
         figures = effect.figures
         return cls(
             enabled=effect.enabled,
             in_force=effect.in_force,
-            summary=effect.summary(),
-            consequences=list(effect.sentences()),
+            summary=effect.summary(language),
+            consequences=list(effect.sentences(language)),
             figures=None if isinstance(figures, Unavailable) else FiguresOut.of(figures),
             figures_unavailable=figures if isinstance(figures, Unavailable) else None,
         )

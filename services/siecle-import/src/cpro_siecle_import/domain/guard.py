@@ -3,6 +3,7 @@
 An administrator looks at the list and confirms or cancels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -45,8 +46,25 @@ _YEAR_NOT_SAID = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The sentences in one language, and the one for a file that does not say its school year."""
+
+    sentences: Mapping[StopReason, str]
+    year_not_said: str
+
+
+FRENCH = Words(SENTENCES, _YEAR_NOT_SAID)
+
+
 def sentence_for(
-    reason: StopReason, *, deactivated: int, present: int, found_year: int | None, current_year: int
+    reason: StopReason,
+    *,
+    deactivated: int,
+    present: int,
+    found_year: int | None,
+    current_year: int,
+    words: Words = FRENCH,
 ) -> str:
     """The sentence for the school: what was found, what was expected, what to do.
 
@@ -56,10 +74,11 @@ def sentence_for(
         present: how many are present according to the file.
         found_year: the school year of the file. A file that waits for its year and has the current one doesn't say it.
         current_year: the school year of the upload.
+        words: in which language.
     """
-    sentence = SENTENCES[reason]
+    sentence = words.sentences[reason]
     if reason is StopReason.OTHER_SCHOOL_YEAR and found_year in {None, current_year}:
-        sentence = _YEAR_NOT_SAID
+        sentence = words.year_not_said
     return sentence.format(
         deactivated=deactivated,
         present=present,

@@ -17,6 +17,8 @@ from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import (
     IDEMPOTENCY,
+    Language,
+    Links,
     Once,
     Page,
     UaiPath,
@@ -26,11 +28,13 @@ from cpro_platform.http import (
     encode_cursor,
     read_cursor,
 )
+from cpro_platform.http.languages import headers_of
 from cpro_siecle_import import errors, handlers
 from cpro_siecle_import.bootstrap import Service
 from cpro_siecle_import.domain.findings import Severity
 from cpro_siecle_import.domain.jobs import AT_REST, Job, Mode
 from cpro_siecle_import.entrypoints import rejections_csv
+from cpro_siecle_import.entrypoints.book import BOOK
 from cpro_siecle_import.entrypoints.models import FindingOut, ImportOut, PupilChangeOut
 from cpro_siecle_import.entrypoints.negotiation import chosen
 from cpro_siecle_import.ports import StoredFinding
@@ -71,6 +75,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        book=BOOK,
         http=service.config.http,
         lifespan=lifespan,
         state={"service": service, "kept_answers": service.kept_answers},
@@ -126,6 +131,7 @@ async def upload(
     uai: UaiPath,
     request: Request,
     service: Wired,
+    language: Language,
     once: Once,
     mode: Mode = Mode.APPLY,
     force: Annotated[bool, Query(description="Refaire l'import même si ce fichier a déjà été déposé")] = False,
@@ -142,7 +148,7 @@ async def upload(
             job = await handlers.request_import(
                 uai, file, mode=mode, force=force, by=principal.subject, jobs=service.jobs, clock=service.clock
             )
-            return _shown(job, service)
+            return _shown(job, service, language)
 
         return await once(act, by=principal, status=202, headers=_location, content=file.upload.sha256.encode())
 
@@ -153,21 +159,27 @@ def _location(shown: ImportOut) -> dict[str, str]:
 
 @router.get("")
 async def list_imports(
-    _: AdministratorOf, uai: UaiPath, service: Wired, cursor: str | None = None, limit: Limit = 50
+    _: AdministratorOf,
+    uai: UaiPath,
+    service: Wired,
+    language: Language,
+    links: Links,
+    cursor: str | None = None,
+    limit: Limit = 50,
 ) -> Page[ImportOut]:
     """Les imports de l'établissement, du plus récent au plus ancien."""
     jobs = await service.jobs.page(uai, before=_position(cursor), limit=limit + 1)
     page = jobs[:limit]
-    return Page(
-        items=[_shown(job, service) for job in page],
+    return links.page(
+        items=[_shown(job, service, language) for job in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(jobs) > limit else None,
     )
 
 
 @router.get("/{import_id}", responses=_UNKNOWN)
-async def read_import(_: AdministratorOf, job: FoundJob, service: Wired) -> ImportOut:
+async def read_import(_: AdministratorOf, job: FoundJob, service: Wired, language: Language) -> ImportOut:
     """Où en est un import : état, progression, chiffres, refus ou raisons d'attendre une confirmation."""
-    return _shown(job, service)
+    return _shown(job, service, language)
 
 
 class _AlreadyToldError(Exception):
@@ -197,7 +209,11 @@ async def _seen_revision(
     | {204: {"description": "Rien de nouveau depuis `Last-Event-ID`, et rien à venir"}},
 )
 async def follow_import(
-    _: AdministratorOf, job: FoundJob, seen: Annotated[int | None, Depends(_seen_revision)], service: Wired
+    _: AdministratorOf,
+    job: FoundJob,
+    seen: Annotated[int | None, Depends(_seen_revision)],
+    service: Wired,
+    language: Language,
 ) -> AsyncIterator[ServerSentEvent]:
     """La progression au fil de l'eau, jusqu'à la fin de l'import ou jusqu'à ce qu'il attende une confirmation.
 
@@ -206,7 +222,7 @@ async def follow_import(
     """
     async with aclosing(service.followers.follow(job, seen_revision=seen)) as followed:
         async for current in followed:
-            shown = _shown(current, service).model_dump(mode="json")
+            shown = _shown(current, service, language).model_dump(mode="json")
             yield ServerSentEvent(event="progress", id=str(current.revision), data=shown)
 
 
@@ -222,24 +238,28 @@ async def list_rejections(
     job: FoundJob,
     request: Request,
     service: Wired,
+    language: Language,
+    links: Links,
     severity: Severity | None = None,
     cursor: str | None = None,
     limit: Limit = 200,
 ) -> Page[FindingOut] | Response:
     """Les élèves rejetés et les avertissements : en JSON par pages, ou en CSV complet (`Accept: text/csv`)."""
     if chosen(request.headers.get("accept"), (_JSON, _CSV)) == _CSV:
-        headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'}
+        headers = {"Content-Disposition": f'attachment; filename="rejets-{job.uai}-{job.id}.csv"'} | headers_of(
+            language
+        )
         # Read before the answer begins: a database that is away is answered with 503, not with half a table.
         first = await _csv_rows(service, job, severity, after=0)
-        lines = _csv_lines(service, job, severity, first)
+        lines = _csv_lines(service, job, severity, first, language)
         return StreamingResponse(lines, media_type=f"{_CSV}; charset=utf-8", headers=headers)
     position = decode_cursor(cursor, types=(int,))
     found = await service.rosters.findings(
         job.uai, job.id, severity=severity, after=int(position[0]) if position else 0, limit=limit + 1
     )
     page = found[:limit]
-    return Page(
-        items=[FindingOut.of(finding) for finding in page],
+    return links.page(
+        items=[FindingOut.of(finding, language) for finding in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )
 
@@ -250,6 +270,7 @@ async def list_changes(
     _: AdministratorOf,
     job: FoundJob,
     service: Wired,
+    links: Links,
     kind: Literal["created", "updated", "deactivated", "reactivated"] | None = None,
     cursor: str | None = None,
     limit: Limit = 200,
@@ -260,7 +281,7 @@ async def list_changes(
         job.uai, job.id, kind=kind, after=int(position[0]) if position else 0, limit=limit + 1
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[PupilChangeOut.of(change) for change in page],
         next_cursor=encode_cursor(page[-1].ordinal) if len(found) > limit else None,
     )
@@ -272,12 +293,14 @@ async def list_changes(
     response_model=ImportOut,
     responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_AWAITING_CONFIRMATION, *IDEMPOTENCY),
 )
-async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, once: Once) -> Response:
+async def confirm(
+    principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, language: Language, once: Once
+) -> Response:
     """Confirme un import en attente. Si la base a changé depuis, il s'arrête à nouveau et montre la nouvelle liste."""
 
     async def act() -> ImportOut:
         job = await handlers.confirm(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-        return _shown(job, service)
+        return _shown(job, service, language)
 
     return await once(act, by=principal, status=202)
 
@@ -288,18 +311,20 @@ async def confirm(principal: AdministratorOf, uai: UaiPath, import_id: UUID, ser
     response_model=ImportOut,
     responses=documented(errors.IMPORT_UNKNOWN, errors.NOT_CANCELLABLE, *IDEMPOTENCY),
 )
-async def cancel(principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, once: Once) -> Response:
+async def cancel(
+    principal: AdministratorOf, uai: UaiPath, import_id: UUID, service: Wired, language: Language, once: Once
+) -> Response:
     """Annule un import. En cours, il s'arrête à sa prochaine étape ; une fois l'application commencée, c'est refusé."""
 
     async def act() -> ImportOut:
         job = await handlers.cancel(uai, import_id, by=principal.subject, jobs=service.jobs, clock=service.clock)
-        return _shown(job, service)
+        return _shown(job, service, language)
 
     return await once(act, by=principal, status=202)
 
 
-def _shown(job: Job, service: Service) -> ImportOut:
-    return ImportOut.of(job, service.retention)
+def _shown(job: Job, service: Service, language: str) -> ImportOut:
+    return ImportOut.of(job, service.retention, language)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -321,11 +346,11 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _csv_lines(
-    service: Service, job: Job, severity: Severity | None, found: Sequence[StoredFinding]
+    service: Service, job: Job, severity: Severity | None, found: Sequence[StoredFinding], language: str
 ) -> AsyncIterator[str]:
-    yield rejections_csv.header()
+    yield rejections_csv.header(language)
     while found:
-        yield rejections_csv.rows(found)
+        yield rejections_csv.rows(found, language)
         found = await _csv_rows(service, job, severity, after=found[-1].ordinal)
 
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from cpro_siecle_import.domain import findings, refusals
+from cpro_siecle_import.domain import english, findings, refusals
+from cpro_siecle_import.domain.english import sentence_of
 from cpro_siecle_import.domain.export import SCHOOLS_TIME, school_year_of
-from cpro_siecle_import.domain.guard import StopReason, sentence_for
+from cpro_siecle_import.domain.guard import FRENCH, StopReason, sentence_for
 from cpro_siecle_import.domain.jobs import Counts, Job, Mode, Phase, State
 from cpro_siecle_import.domain.retention import Retention
 from cpro_siecle_import.ports import StoredChange, StoredFinding
@@ -19,14 +20,21 @@ _COUNTS: dict[str, JsonValue] = {
     "not_arrived": 3, "ignored": 1, "rejected": 2, "warnings": 44,
 }  # fmt: skip
 
-# What OpenAPI calls `date-time` has an offset, and the file says none.
-LocalTime = Annotated[
-    datetime, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?$"})
+_LocalTime = Annotated[
+    datetime,
+    # A date-time of JSON Schema would have an offset; the file of SIECLE has none.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$",
+            "description": "Date et heure de l'export, à l'heure de l'établissement, sans fuseau",
+        }
+    ),
 ]
 
 
 class CountsOut(BaseModel):
-    """The figures of an import, in pupils; `warnings` in remarks."""
+    """Les chiffres d'un import, en élèves ; `warnings` en remarques."""
 
     present: int = Field(description="Élèves présents d'après le fichier")
     created: int
@@ -46,7 +54,7 @@ class CountsOut(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """How far the import is. Bytes are those of the XML; what can't be known yet is null."""
+    """Où en est l'import. Les octets sont ceux du XML ; ce qui ne peut pas encore être connu est `null`."""
 
     phase: Phase
     bytes_read: int
@@ -59,14 +67,14 @@ class ProgressOut(BaseModel):
 
 
 class ReasonOut(BaseModel):
-    """Why an import waits for a confirmation."""
+    """Pourquoi un import attend une confirmation."""
 
     code: StopReason
     sentence: str
 
 
 class RefusalOut(BaseModel):
-    """Why a file was refused: a stable code, and what was found, what was expected and what to do."""
+    """Pourquoi un fichier est refusé : un code stable, ce qui a été trouvé, ce qui était attendu et que faire."""
 
     code: str
     title: str
@@ -74,7 +82,7 @@ class RefusalOut(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """An import of the pupil file."""
+    """Un import du fichier des élèves."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -104,7 +112,6 @@ class ImportOut(BaseModel):
     file_sha256: str
     file_bytes: int
     school_year: int | None = Field(description="Année de début : 2026 pour 2026-2027")
-    exported_at: LocalTime | None = Field(description="Heure locale écrite dans le fichier, sans fuseau")
     reference_date: date | None = Field(description="Date à laquelle la présence est jugée")
     counts: CountsOut | None
     awaiting: list[ReasonOut] = Field(description="Pourquoi l'import attend une confirmation")
@@ -122,8 +129,8 @@ class ImportOut(BaseModel):
     upload_removed_at: AwareDatetime | None = Field(description="Le fichier est effacé ; les chiffres restent")
 
     @classmethod
-    def of(cls, job: Job, retention: Retention) -> Self:
-        """What is answered for a job."""
+    def of(cls, job: Job, retention: Retention, language: str) -> Self:
+        """What is answered for a job, in `fr` or `en`."""
         return cls(
             id=job.id,
             uai=job.uai,
@@ -136,8 +143,8 @@ class ImportOut(BaseModel):
             exported_at=job.exported_at,
             reference_date=job.reference_date,
             counts=None if job.counts is None else CountsOut.of(job.counts),
-            awaiting=[_reason(code, job) for code in job.stop_reasons],
-            refusal=_refusal(job),
+            awaiting=[_reason(code, job, language) for code in job.stop_reasons],
+            refusal=_refusal(job, language),
             requested_by=job.requested_by,
             requested_at=job.requested_at,
             started_at=job.started_at,
@@ -151,7 +158,7 @@ class ImportOut(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """A remark on a line of the file: the pupil was rejected, or imported with a warning."""
+    """Une remarque sur une ligne du fichier : l'élève est rejeté, ou importé avec un avertissement."""
 
     severity: findings.Severity
     code: str
@@ -164,13 +171,13 @@ class FindingOut(BaseModel):
     found: str | None
 
     @classmethod
-    def of(cls, stored: StoredFinding) -> Self:
-        """What is answered for a remark."""
+    def of(cls, stored: StoredFinding, language: str) -> Self:
+        """What is answered for a remark, in `fr` or `en`."""
         kind = findings.BY_CODE[stored.code]
         return cls(
             severity=findings.Severity(stored.severity),
             code=stored.code,
-            sentence=kind.sentence_for(stored.found),
+            sentence=sentence_of(kind, stored.found, language),
             line=stored.line,
             siecle_id=stored.siecle_id,
             family_name=stored.family_name,
@@ -181,7 +188,7 @@ class FindingOut(BaseModel):
 
 
 class PupilChangeOut(BaseModel):
-    """What an import changed, or would change, for one pupil. `before` and `after` hold only what differs."""
+    """Ce qu'un import change, ou changerait, pour un élève. `before` et `after` n'ont que ce qui diffère."""
 
     kind: str
     pupil_id: UUID | None
@@ -212,7 +219,7 @@ def _progress(job: Job) -> ProgressOut:
     )
 
 
-def _reason(code: str, job: Job) -> ReasonOut:
+def _reason(code: str, job: Job, language: str) -> ReasonOut:
     reason, counts = StopReason(code), job.counts or Counts()
     sentence = sentence_for(
         reason,
@@ -220,12 +227,16 @@ def _reason(code: str, job: Job) -> ReasonOut:
         present=counts.present,
         found_year=job.school_year,
         current_year=school_year_of(job.requested_at.astimezone(SCHOOLS_TIME).date()),
+        words=english.STOPS if language == "en" else FRENCH,
     )
     return ReasonOut(code=reason, sentence=sentence)
 
 
-def _refusal(job: Job) -> RefusalOut | None:
+def _refusal(job: Job, language: str) -> RefusalOut | None:
     if job.refusal_code is None:
         return None
     refusal = refusals.BY_CODE[job.refusal_code]
-    return RefusalOut(code=refusal.code, title=refusal.title, detail=job.refusal_detail or "")
+    title, detail = refusal.title, job.refusal_detail or ""
+    if language == "en":
+        title, detail = english.refusal_in_english(refusal, detail)
+    return RefusalOut(code=refusal.code, title=title, detail=detail)

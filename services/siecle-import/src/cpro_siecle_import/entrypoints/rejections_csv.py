@@ -9,33 +9,40 @@ import io
 from collections.abc import Iterable
 
 from cpro_siecle_import.domain import findings
+from cpro_siecle_import.domain.english import sentence_of
 from cpro_siecle_import.ports import StoredFinding
 
-HEADERS = ("Ligne", "Gravité", "Identifiant SIECLE", "Nom", "Prénom", "INE", "Explication", "Code")
+HEADERS = {
+    "fr": ("Ligne", "Gravité", "Identifiant SIECLE", "Nom", "Prénom", "INE", "Explication", "Code"),
+    "en": ("Line", "Severity", "SIECLE id", "Family name", "First name", "INE", "Explanation", "Code"),
+}
 BYTE_ORDER_MARK = "\ufeff"
-_SEVERITIES = {"rejection": "Élève rejeté", "warning": "Avertissement"}
+_SEVERITIES = {
+    "fr": {"rejection": "Élève rejeté", "warning": "Avertissement"},
+    "en": {"rejection": "Pupil rejected", "warning": "Warning"},
+}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def header() -> str:
+def header(language: str = "fr") -> str:
     """The first line, with the byte order mark before it."""
-    return BYTE_ORDER_MARK + _lines([HEADERS])
+    return BYTE_ORDER_MARK + _lines([HEADERS[language]])
 
 
-def rows(found: Iterable[StoredFinding]) -> str:
+def rows(found: Iterable[StoredFinding], language: str = "fr") -> str:
     """A line for each remark."""
-    return _lines(_row(finding) for finding in found)
+    return _lines(_row(finding, language) for finding in found)
 
 
-def _row(finding: StoredFinding) -> tuple[str, ...]:
+def _row(finding: StoredFinding, language: str) -> tuple[str, ...]:
     return (
         "" if finding.line is None else str(finding.line),
-        _SEVERITIES[finding.severity],
+        _SEVERITIES[language][finding.severity],
         finding.siecle_id or "",
         finding.family_name or "",
         finding.first_name or "",
         finding.ine or "",
-        findings.BY_CODE[finding.code].sentence_for(finding.found),
+        sentence_of(findings.BY_CODE[finding.code], finding.found, language),
         finding.code,
     )
 

@@ -13,7 +13,7 @@ from cpro_contracts import problems
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import AdministratorOf
 from cpro_platform.errors import RefusedError, RetryableError
-from cpro_platform.http import Page, UaiPath, create_app, documented, encode_cursor, read_cursor
+from cpro_platform.http import Language, Links, Page, UaiPath, create_app, documented, encode_cursor, read_cursor
 from cpro_platform.logs import get_logger
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 from cpro_transfer.bootstrap import Service
@@ -32,7 +32,8 @@ from cpro_transfer.entrypoints import (
     support_transfers_api,
 )
 from cpro_transfer.entrypoints.authorisation_models import with_authorisation
-from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired, explained, known_establishment
+from cpro_transfer.entrypoints.book import BOOK
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired, explained, known_establishment
 from cpro_transfer.entrypoints.models import (
     ExplanationOut,
     ReceiptOut,
@@ -78,6 +79,7 @@ def create(service: Service) -> FastAPI:
         authenticator=service.authenticator,
         readiness=service.readiness,
         metrics=service.metrics,
+        book=BOOK,
         http=service.config.http,
         lifespan=lifespan,
         state={"service": service, "kept_answers": service.kept_answers},
@@ -88,6 +90,7 @@ def create(service: Service) -> FastAPI:
 async def list_transfers(
     uai: UaiPath,
     service: Wired,
+    links: Links,
     language: Language,
     _: AdministratorOf,
     direction: Direction,
@@ -99,7 +102,7 @@ async def list_transfers(
     found = await service.queries.transfers_of(uai, direction, state=status, after=position, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
-    return Page(
+    return links.page(
         items=await _in_words(service, uai, page, language),
         next_cursor=encode_cursor(last.planned_at.isoformat(), str(last.id)) if last else None,
     )

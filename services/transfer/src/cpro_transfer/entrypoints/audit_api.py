@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
 from cpro_platform.auth import Principal, Role, Support, any_of
-from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Links, Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_transfer.adapters.audit_trail import AuditLine
 from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired
 
@@ -68,16 +68,17 @@ class FullAuditOut(AuditOut):
 @router.get("/establishments/{uai}/audit", summary="Ce qui a été fait des transferts de l'établissement",
             responses=documented(problems.INVALID_UAI))  # fmt: skip
 async def list_own(
-    uai: UaiPath, service: Wired, _: AdministratorOrSupport, cursor: Cursor = None, limit: Limit = 50
+    uai: UaiPath, service: Wired, links: Links, _: AdministratorOrSupport, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[OwnAuditOut]:
     found = await service.audit.page(uai=uai, before=_before(cursor), limit=limit + 1)
     page, following = _cut(found, limit)
-    return Page(items=[OwnAuditOut.of(uai, line) for line in page], next_cursor=following)
+    return links.page(items=[OwnAuditOut.of(uai, line) for line in page], next_cursor=following)
 
 
 @router.get("/support/audit", summary="Tout ce qui a été fait, du plus récent au plus ancien")
 async def list_all(
     service: Wired,
+    links: Links,
     _: Support,
     transfer_id: Annotated[UUID | None, Query(description="Seulement de ce transfert")] = None,
     cursor: Cursor = None,
@@ -85,7 +86,7 @@ async def list_all(
 ) -> Page[FullAuditOut]:
     found = await service.audit.page(transfer_id=transfer_id, before=_before(cursor), limit=limit + 1)
     page, following = _cut(found, limit)
-    return Page(items=[FullAuditOut.of(line) for line in page], next_cursor=following)
+    return links.page(items=[FullAuditOut.of(line) for line in page], next_cursor=following)
 
 
 def _common(line: AuditLine) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response, status
 from cpro_contracts import problems
 from cpro_platform.auth import AdministratorOf, Principal, Role
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, documented, encode_cursor, read_cursor
+from cpro_platform.http import IDEMPOTENCY, Language, Links, Once, Page, UaiPath, documented, encode_cursor, read_cursor
 from cpro_transfer import refusals
 from cpro_transfer.domain.support import Order
 from cpro_transfer.entrypoints.authorisation_models import (
@@ -20,7 +20,7 @@ from cpro_transfer.entrypoints.authorisation_models import (
     TransferablePupilOut,
     transferable_out,
 )
-from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired, explained, known_establishment
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired, explained, known_establishment
 from cpro_transfer.ports.reading import PupilOrder
 
 router = APIRouter(
@@ -35,6 +35,7 @@ Search = Annotated[
 async def list_transferable_pupils(
     uai: UaiPath,
     service: Wired,
+    links: Links,
     language: Language,
     _: AdministratorOf,
     search: Search = "",
@@ -59,7 +60,7 @@ async def list_transferable_pupils(
     names = await service.queries.names_of(sorted({one.terms.destination_uai for one in latest.values()}))
     explanations = {pupil_id: explained(service, uai, situation) for pupil_id, situation in situations.items()}
     now, last = service.clock.now(), page[-1] if len(found) > limit else None
-    return Page(
+    return links.page(
         items=[
             transferable_out(
                 pupil, explanations.get(pupil.pupil_id), latest.get(pupil.pupil_id),
@@ -76,8 +77,9 @@ async def list_transferable_pupils(
 @router.put(
     "/transfer-authorisations/{pupil_id}",
     summary="Autoriser le transfert d'un élève, ou modifier cette autorisation",
-    responses=documented(*refusals.ALL_OF_TERMS)
-    | {201: {"model": AuthorisationOut, "description": "Enregistrée à nouveau"}},
+    response_model=AuthorisationOut,
+    responses=documented(*refusals.ALL_OF_TERMS, *IDEMPOTENCY)
+    | {status.HTTP_201_CREATED: {"model": AuthorisationOut, "description": "Une autorisation nouvelle"}},
 )
 async def authorise(
     uai: UaiPath,
@@ -85,30 +87,50 @@ async def authorise(
     given: AuthorisationIn,
     service: Wired,
     caller: AdministratorOf,
-    response: Response,
-) -> AuthorisationOut:
-    """Peut être répété. Une modification retire l'autorisation précédente et en enregistre une nouvelle."""
-    with known_establishment():
-        recorded = await service.authoriser.authorise(uai, pupil_id, given.terms(), _order(caller))
-    response.status_code = status.HTTP_201_CREATED if recorded.anew else status.HTTP_200_OK
-    return AuthorisationOut.of(recorded.authorisation, service.clock.now())
+    once: Once,
+) -> Response:
+    """Peut être répété. Une modification retire l'autorisation précédente et en enregistre une nouvelle.
+
+    Envoyez une `Idempotency-Key` : une répétition tardive ne redonne pas une autorisation retirée entre-temps.
+    """
+    codes: list[int] = []
+
+    async def act() -> AuthorisationOut:
+        with known_establishment():
+            recorded = await service.authoriser.authorise(uai, pupil_id, given.terms(), _order(caller))
+        codes.append(status.HTTP_201_CREATED if recorded.anew else status.HTTP_200_OK)
+        return AuthorisationOut.of(recorded.authorisation, service.clock.now())
+
+    return await once(act, by=caller, status=lambda _: codes[-1])
 
 
-@router.post("/transfer-authorisations", summary="Autoriser le transfert de plusieurs élèves, chacun pour soi")
+@router.post(
+    "/transfer-authorisations",
+    summary="Autoriser le transfert de plusieurs élèves, chacun pour soi",
+    response_model=OutcomesOut,
+    responses=documented(*IDEMPOTENCY),
+)
 async def authorise_several(
-    uai: UaiPath, given: AuthorisationsIn, service: Wired, language: Language, caller: AdministratorOf
-) -> OutcomesOut:
-    """Peut être répété : ce qui est déjà enregistré le reste. Un refus n'empêche pas les autres."""
-    asked = [(one.pupil_id, one.readable_terms()) for one in given.authorisations]
-    with known_establishment():
-        outcomes = await service.authoriser.authorise_several(uai, asked, _order(caller))
-    now = service.clock.now()
-    return OutcomesOut(
-        outcomes=[
-            OutcomeOut.of(pupil_id, outcome, now=now, language=language)
-            for (pupil_id, _), outcome in zip(asked, outcomes, strict=True)
-        ]
-    )
+    uai: UaiPath, given: AuthorisationsIn, service: Wired, language: Language, caller: AdministratorOf, once: Once
+) -> Response:
+    """Peut être répété : ce qui est déjà enregistré le reste. Un refus n'empêche pas les autres.
+
+    Envoyez une `Idempotency-Key` : une répétition tardive ne redonne pas une autorisation retirée entre-temps.
+    """
+
+    async def act() -> OutcomesOut:
+        asked = [(one.pupil_id, one.readable_terms()) for one in given.authorisations]
+        with known_establishment():
+            outcomes = await service.authoriser.authorise_several(uai, asked, _order(caller))
+        now = service.clock.now()
+        return OutcomesOut(
+            outcomes=[
+                OutcomeOut.of(pupil_id, outcome, now=now, language=language)
+                for (pupil_id, _), outcome in zip(asked, outcomes, strict=True)
+            ]
+        )
+
+    return await once(act, by=caller)
 
 
 @router.delete(

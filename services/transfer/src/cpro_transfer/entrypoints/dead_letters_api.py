@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from cpro_contracts import problems
 from cpro_platform.auth import Support
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import IDEMPOTENCY, Once, Page, documented, encode_cursor, read_cursor
+from cpro_platform.http import IDEMPOTENCY, Links, Once, Page, documented, encode_cursor, read_cursor
 from cpro_transfer.domain.dead_letters import LetterState, Settling
 from cpro_transfer.entrypoints.dead_letter_models import (
     LetterCountOut,
@@ -28,6 +28,7 @@ router = APIRouter(prefix="/v1/support/dead-letters", tags=["support"])
 @router.get("", summary="Les messages qui n'ont pas pu être traités, du plus récent au plus ancien")
 async def list_letters(
     service: Wired,
+    links: Links,
     _: SupportOrOperations,
     *,
     topic: str | None = None,
@@ -40,7 +41,7 @@ async def list_letters(
         topic=topic, cause=cause, state=state, after=read_cursor(cursor, datetime.fromisoformat, UUID), limit=limit + 1
     )
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[LetterOut.of(letter) for letter in page],
         next_cursor=encode_cursor(page[-1].set_aside_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
     )

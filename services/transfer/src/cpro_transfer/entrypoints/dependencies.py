@@ -1,4 +1,4 @@
-"""What the routes share: the service, the language, pages, and how an unknown establishment is told."""
+"""What the routes share: the service, pages, and how an unknown establishment is told."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,6 @@ from fastapi import Depends, Query, Request
 from cpro_contracts import problems
 from cpro_platform.auth import Principal, Role, any_of
 from cpro_platform.errors import RefusedError
-from cpro_platform.http.problem_responses import language_of
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.explanation import Explanation, explain
@@ -21,13 +20,8 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _language(request: Request) -> str:
-    return language_of(request.headers)
-
-
 SupportOrOperations = Annotated[Principal, Depends(any_of(Role.SUPPORT, Role.OPERATIONS))]
 Wired = Annotated[Service, Depends(_service)]
-Language = Annotated[str, Depends(_language)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="Le `next_cursor` de la page précédente")]
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from cpro_contracts import problems
 from cpro_platform.auth import Support
-from cpro_platform.http import Page, decode_cursor, documented, encode_cursor, read_cursor
+from cpro_platform.http import Links, Page, decode_cursor, documented, encode_cursor, read_cursor
 from cpro_transfer.entrypoints.dependencies import Cursor, SupportOrOperations, Wired
 from cpro_transfer.entrypoints.event_replay_models import EventReplayIn, EventReplayOut, SchoolReplayOut
 from cpro_transfer.handlers.replaying_events import REPLAY_MISCHOSEN, REPLAY_STATE, REPLAY_UNKNOWN
@@ -34,13 +34,14 @@ async def ask_for_replay(asked: EventReplayIn, service: Wired, principal: Suppor
 @router.get("", summary="Les rejeux, du plus récent au plus ancien")
 async def list_replays(
     service: Wired,
+    links: Links,
     _: SupportOrOperations,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[EventReplayOut]:
     found = await service.event_replays.page(read_cursor(cursor, datetime.fromisoformat, UUID), limit + 1)
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[EventReplayOut.of(replay) for replay in page],
         next_cursor=encode_cursor(page[-1].requested_at.isoformat(), str(page[-1].id)) if len(found) > limit else None,
     )
@@ -57,6 +58,7 @@ async def read_replay(replay_id: UUID, service: Wired, _: SupportOrOperations) -
 async def list_schools_of_replay(
     replay_id: UUID,
     service: Wired,
+    links: Links,
     _: SupportOrOperations,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -65,7 +67,7 @@ async def list_schools_of_replay(
     await service.replay_desk.find(replay_id)
     found = await service.event_replays.schools(replay_id, str(after), limit + 1)
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[SchoolReplayOut.of(school) for school in page],
         next_cursor=encode_cursor(page[-1].uai) if len(found) > limit else None,
     )

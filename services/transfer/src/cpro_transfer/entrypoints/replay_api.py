@@ -11,7 +11,7 @@ from cpro_contracts import problems
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import Support
 from cpro_platform.errors import RetryableError
-from cpro_platform.http import Page, documented, encode_cursor, read_cursor
+from cpro_platform.http import Links, Page, documented, encode_cursor, read_cursor
 from cpro_platform.logs import get_logger
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer import refusals
@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 
 @router.get("/authorisations", summary="Les autorisations à exécuter, les plus anciennes d'abord")
 async def list_authorisations(
-    service: Wired, _: Support, cursor: Cursor = None, limit: QueueLimit = 25
+    service: Wired, links: Links, _: Support, cursor: Cursor = None, limit: QueueLimit = 25
 ) -> Page[WaitingAuthorisationOut]:
     after = read_cursor(cursor, datetime.fromisoformat, UUID)
     found = await service.authorisations.queue(after=after, limit=limit + 1)
@@ -46,7 +46,7 @@ async def list_authorisations(
     missing = await asyncio.gather(*(_missing(service, one, turns) for one in page))
     names = await _names(service, *page)
     last = page[-1] if len(found) > limit else None
-    return Page(
+    return links.page(
         items=[waiting_out(one, what, names=names, now=now) for one, what in zip(page, missing, strict=True)],
         next_cursor=encode_cursor(last.recorded_at.isoformat(), str(last.id)) if last else None,
     )
@@ -55,7 +55,7 @@ async def list_authorisations(
 @router.get(
     "/authorisations/{authorisation_id}/candidates",
     summary="Les élèves de l'établissement d'accueil qui peuvent être celui de l'autorisation",
-    responses=documented(problems.NOT_FOUND),
+    responses=documented(problems.NOT_FOUND, problems.ESTABLISHMENT_UNKNOWN),
 )
 async def list_candidates(authorisation_id: UUID, service: Wired, caller: Support) -> CandidatesOut:
     with known_establishment():
@@ -65,7 +65,9 @@ async def list_candidates(authorisation_id: UUID, service: Wired, caller: Suppor
 
 
 @router.post(
-    "/replays", summary="Exécuter une autorisation, sous un ticket", responses=documented(*refusals.ALL_OF_REPLAYS)
+    "/replays",
+    summary="Exécuter une autorisation, sous un ticket",
+    responses=documented(*refusals.ALL_OF_REPLAYS, problems.ESTABLISHMENT_UNKNOWN),
 )
 async def replay(asked: ReplayIn, service: Wired, caller: Support) -> ReplayOut:
     """Peut être répété avec le même ticket et le même choix. À blanc sauf demande contraire."""

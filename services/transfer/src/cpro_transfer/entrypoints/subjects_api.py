@@ -77,13 +77,13 @@ class ErasureOut(BaseModel):
 
 
 @router.post("/export", summary="Tout ce qui est détenu sur un élève",
-             responses=documented(refusals.SUBJECT_UNKNOWN, refusals.TICKET_MALFORMED,
+             responses=documented(refusals.SUBJECT_UNKNOWN, refusals.TICKET_MALFORMED, problems.INVALID_UAI,
                                   problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
 async def export(asked: SubjectIn, service: Wired, principal: Support, response: Response) -> ExportOut:
     """La demande est inscrite au journal avant la réponse."""
     response.headers["Cache-Control"] = "no-store"
     place = Place(_checked(asked.uai), asked.pupil_id)
-    with _refusals():
+    with _known_subject():
         contents = await service.subjects.export(place, _order(principal, asked))
     manifest = ManifestOut(
         uai=place.uai,
@@ -100,12 +100,12 @@ async def export(asked: SubjectIn, service: Wired, principal: Support, response:
 
 
 @router.post("/erase", summary="Effacer un élève",
-             responses=documented(refusals.SUBJECT_UNKNOWN, refusals.TICKET_MALFORMED, refusals.TRANSFER_UNDER_WAY,
-                                  refusals.ERASURE_PLAN_CHANGED, problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
+             responses=documented(refusals.SUBJECT_UNKNOWN, refusals.TICKET_MALFORMED, problems.INVALID_UAI,
+                                  refusals.TRANSFER_UNDER_WAY, refusals.ERASURE_PLAN_CHANGED, problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
 async def erase(asked: ErasureIn, service: Wired, principal: Support) -> ErasureOut:
     """Redemander ce qui a été interrompu le termine ; redemander ce qui est fait ne change rien."""
     place = Place(_checked(asked.uai), asked.pupil_id)
-    with _refusals():
+    with _known_subject(), _erasable():
         if asked.confirm is None and await service.subjects.ledger.erasure_of(place) is None:
             plan = await service.subjects.plan(place)
             return ErasureOut(erased=False, digest=plan.digest, rows=plan.counts(), kept=_kept(plan.kept))
@@ -114,7 +114,7 @@ async def erase(asked: ErasureIn, service: Wired, principal: Support) -> Erasure
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _known_subject() -> Iterator[None]:
     try:
         with known_establishment():
             yield
@@ -122,6 +122,12 @@ def _refusals() -> Iterator[None]:
         raise RefusedError(
             refusals.SUBJECT_UNKNOWN, "Aucune donnée n'est détenue.", "There is nothing about them."
         ) from error
+
+
+@contextmanager
+def _erasable() -> Iterator[None]:
+    try:
+        yield
     except TransferUnderWayError as error:
         raise RefusedError(
             refusals.TRANSFER_UNDER_WAY,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from cpro_contracts import problems
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import Page, UaiPath, decode_cursor, documented, encode_cursor
+from cpro_platform.http import Links, Page, UaiPath, decode_cursor, documented, encode_cursor
 from cpro_tenant_db.directory import TenantState
 from cpro_tenant_db.errors import TenantUnknownError
 from cpro_transfer.entrypoints.dependencies import Cursor, SupportOrOperations, Wired
@@ -27,6 +27,7 @@ async def read_statistics(service: Wired, _: SupportOrOperations, hours: Hours =
 @router.get("/establishments", summary="Les établissements qui ont une base de données, par UAI")
 async def list_establishments(
     service: Wired,
+    links: Links,
     _: SupportOrOperations,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
@@ -35,7 +36,7 @@ async def list_establishments(
     tenants = await service.directory.all_tenants()
     found = [one.uai for one in tenants if one.state is not TenantState.CREATING and one.uai > str(after)]
     page = found[:limit]
-    return Page(
+    return links.page(
         items=[EstablishmentOut(uai=uai) for uai in page],
         next_cursor=encode_cursor(page[-1]) if len(found) > limit else None,
     )

@@ -13,12 +13,12 @@ from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_contracts.transfers import Reason
 from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
 from cpro_platform.errors import RefusedError
-from cpro_platform.http import IDEMPOTENCY, Once, Page, documented, encode_cursor, read_cursor
+from cpro_platform.http import IDEMPOTENCY, Language, Links, Once, Page, documented, encode_cursor, read_cursor
 from cpro_transfer.bootstrap import Service
 from cpro_transfer.domain.sentences import sentence
 from cpro_transfer.domain.support import Order
 from cpro_transfer.domain.transfers import Transfer, TransferState
-from cpro_transfer.entrypoints.dependencies import Cursor, Language, Limit, Wired
+from cpro_transfer.entrypoints.dependencies import Cursor, Limit, Wired
 from cpro_transfer.entrypoints.support_problems import (
     NOT_CANCELLABLE,
     NOT_RETRYABLE,
@@ -30,6 +30,7 @@ from cpro_transfer.entrypoints.tickets import Ticket
 from cpro_transfer.refusals import TICKET_MALFORMED
 
 router = APIRouter(prefix="/v1/support/transfers", tags=["support"])
+_ACTING = (problems.NOT_FOUND, TICKET_MALFORMED, *IDEMPOTENCY)
 
 
 class SupportAct(BaseModel):
@@ -92,6 +93,7 @@ class SupportTransferOut(BaseModel):
 @router.get("", summary="Tous les transferts, du plus récent au plus ancien")
 async def list_transfers(
     service: Wired,
+    links: Links,
     language: Language,
     _: Support,
     status: TransferState | None = None,
@@ -103,7 +105,7 @@ async def list_transfers(
     found = await service.desk.page(state=status, uai=_checked(uai), after=after, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
-    return Page(
+    return links.page(
         items=await _shown(service, language, page),
         next_cursor=encode_cursor(last.planned_at.isoformat(), str(last.id)) if last else None,
     )
@@ -116,7 +118,7 @@ async def read_transfer(transfer_id: UUID, service: Wired, language: Language, _
 
 @router.post("/{transfer_id}/retry", summary="Essayer tout de suite un transfert retenu ou reporté",
              response_model=SupportTransferOut,
-             responses=documented(problems.NOT_FOUND, NOT_RETRYABLE, TICKET_MALFORMED, *IDEMPOTENCY))  # fmt: skip
+             responses=documented(*_ACTING, NOT_RETRYABLE))  # fmt: skip
 async def retry(
     transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
 ) -> Response:
@@ -131,7 +133,7 @@ async def retry(
 
 @router.post("/{transfer_id}/cancel", summary="Annuler un transfert qui n'est pas encore arrivé",
              response_model=SupportTransferOut,
-             responses=documented(problems.NOT_FOUND, NOT_CANCELLABLE, TICKET_MALFORMED, *IDEMPOTENCY))  # fmt: skip
+             responses=documented(*_ACTING, NOT_CANCELLABLE))  # fmt: skip
 async def cancel(
     transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
 ) -> Response:
@@ -149,8 +151,7 @@ async def cancel(
 
 @router.post("/{transfer_id}/undo", status_code=202, summary="Défaire un transfert terminé",
              response_model=SupportTransferOut,
-             responses=documented(problems.NOT_FOUND, UNDO_REFUSED, UNDO_UNDER_WAY, TICKET_MALFORMED,
-                                  *IDEMPOTENCY))  # fmt: skip
+             responses=documented(*_ACTING, problems.ESTABLISHMENT_UNKNOWN, UNDO_REFUSED, UNDO_UNDER_WAY))  # fmt: skip
 async def undo(
     transfer_id: UUID, act: SupportAct, service: Wired, language: Language, principal: Support, once: Once
 ) -> Response:
