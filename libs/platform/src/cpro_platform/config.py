@@ -137,10 +137,12 @@ class OperationsSettings(_Piece):
 
 
 class TelemetrySettings(_Piece):
-    """Logs: level, and JSON (for a collector) or text (for a terminal)."""
+    """Logs: level, and JSON (for a collector) or text (for a terminal). Traces: where they go, if anywhere."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
+    otlp_endpoint: str | None = None
+    """The collector that takes spans, by OTLP over HTTP: `http://host:4318`. None: spans are made and not exported."""
 
 
 def settings_of(service: str) -> SettingsConfigDict:

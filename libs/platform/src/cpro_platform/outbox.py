@@ -10,15 +10,15 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from cpro_contracts.envelope import SPEC_VERSION, Event
-from cpro_platform import crash_points
+from cpro_platform import crash_points, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
-from cpro_platform.tracing import current_traceparent
 from cpro_platform.transience import is_transient
 
 CREATE_TABLE = """
@@ -49,9 +49,9 @@ MESSAGE_COLUMNS = "position, id, topic, key, type, source, subject, occurred_at,
 # The payloads come as lines of one text: JSON on one line has no line feed, and an array would have to be quoted.
 _INSERT = f"""
 INSERT INTO outbox ({COLUMNS})
-SELECT topic, key, type, %s, subject, %s, payload::jsonb, %s
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n')) WITH ORDINALITY
-    AS said (topic, key, type, subject, payload, number)
+SELECT topic, key, type, %s, subject, %s, payload::jsonb, traceparent
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n')) WITH ORDINALITY
+    AS said (topic, key, type, subject, traceparent, payload, number)
 ORDER BY number
 """  # noqa: S608 - the columns are those above
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
@@ -72,18 +72,27 @@ _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position 
 Begin = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
-async def add(tx: Connection, events: Sequence[Event], *, source: str, clock: Clock, wake_relay: bool = True) -> None:
+async def add(
+    tx: Connection,
+    events: Sequence[Event],
+    *,
+    source: str,
+    clock: Clock,
+    wake_relay: bool = True,
+    traceparents: Sequence[str | None] | None = None,
+) -> None:
     """Write events into the outbox of the caller's transaction.
 
     `source` is the CloudEvents source (`/services/settings`). `wake_relay` notifies a listening relay at the commit; a
-    tenant's outbox has none.
+    tenant's outbox has none. `traceparents` say which trace each event belongs to; else it is the one under way.
     """
     if not events:
         return
     columns = zip(*((event.topic, event.key(), event.type, event.subject()) for event in events), strict=True)
     payloads = "\n".join(event.model_dump_json() for event in events)
     async with tx.cursor() as cursor:
-        arguments = [source, clock.now(), current_traceparent(), *map(list, columns), payloads]
+        traces = list(traceparents) if traceparents is not None else [tracing.current_traceparent()] * len(events)
+        arguments = [source, clock.now(), *map(list, columns), traces, payloads]
         await cursor.execute(_INSERT, arguments)
         if wake_relay:
             await cursor.execute("SELECT pg_notify(%s, '')", (_CHANNEL,))
@@ -103,7 +112,13 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
             # From where the last batch ended: the index still holds the entries of all that was marked before.
             rows = await (await tx.execute(_PENDING, (last, _BATCH_ROWS))).fetchall()
             if rows:
-                await publisher.publish([message_of(row) for row in rows])
+                with tracing.batch(
+                    "outbox.publish",
+                    (row[-1] for row in rows),
+                    tracing.KAFKA | {"messaging.batch.message_count": len(rows)},
+                    kind=SpanKind.PRODUCER,
+                ):
+                    await publisher.publish([message_of(row) for row in rows])
                 crash_points.reach("outbox.published")
                 await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
         if not rows and not last:

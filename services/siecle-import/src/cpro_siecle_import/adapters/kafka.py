@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from opentelemetry.trace import SpanKind
+
 from cpro_contracts import topics
 from cpro_contracts.imports import SiecleImportRequested
 from cpro_platform import tracing
@@ -41,7 +43,11 @@ def import_worker(
                 continue
             with (
                 tracing.continued_from(message.envelope.traceparent),
-                tracing.span("import.run", {"uai": event.uai, "import_id": str(event.import_id)}),
+                tracing.span(
+                    "import.run",
+                    tracing.KAFKA | {"uai": event.uai, "import_id": str(event.import_id)},
+                    kind=SpanKind.CONSUMER,
+                ),
             ):
                 await run_import(
                     event.uai,

@@ -109,5 +109,5 @@ def _work(work: Work) -> None:
 def _configured() -> Config:
     config = Config()
     logs.configure(config.telemetry, service=NAME)
-    tracing.configure(NAME)
+    tracing.configure(NAME, config.telemetry)
     return config
