@@ -373,7 +373,7 @@ def main() -> None:
     tracing.configure(f"cpro-{part}", _TELEMETRY)
     serve(
         combine(applications(installation, part)),
-        HttpSettings(host=LOCALHOST, port=handed_over["port"], shutdown_seconds=_STOP_SECONDS),
+        HttpSettings(host=LOCALHOST, port=handed_over["port"], drain_seconds=0, shutdown_seconds=_STOP_SECONDS),
     )
 
 

@@ -121,6 +121,9 @@ class HttpSettings(_Piece):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    drain_seconds: int = Field(default=3, ge=0)
+    """How long it goes on taking requests once it was told to stop and says that it is not ready: until nobody sends
+    any more. Those under way then have `shutdown_seconds`."""
     shutdown_seconds: int = Field(default=20, gt=0)
     hsts_seconds: int = Field(default=0, ge=0)
     """How long browsers keep to HTTPS. Only where the service is reached by HTTPS alone; not said by default."""

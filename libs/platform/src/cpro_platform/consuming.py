@@ -35,7 +35,7 @@ from aiokafka.errors import (
 
 from cpro_contracts.envelope import Envelope, UnreadableEventError
 from cpro_platform import crash_points
-from cpro_platform.concurrency import end
+from cpro_platform.concurrency import see_out
 from cpro_platform.dead_letters import DeadLetters, describe
 from cpro_platform.kafka import Record
 from cpro_platform.readiness import Readiness
@@ -161,10 +161,16 @@ class Consumer(Generic[Prepared]):
                 if batch.contents:
                     await self._process(consumer, batch, ahead)
         finally:
+            await self._leave(consumer, ahead)
+
+    async def _leave(self, consumer: AIOKafkaConsumer, ahead: "asyncio.Task[_Batch[Prepared]] | None") -> None:
+        """Finish or abandon the batch, then leave the group: in this order, however often we are told to stop."""
+        try:
             if ahead:
-                await end({ahead})
+                await see_out(ahead, grace_seconds=0)
             await self._let_go()
-            await consumer.stop()
+        finally:
+            await see_out(asyncio.create_task(consumer.stop()), grace_seconds=self._grace_seconds)
 
     async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch[Prepared]:
         """Fetch the next messages and read them, a few at a time: the batch before them may be under way."""
@@ -352,10 +358,12 @@ class Consumer(Generic[Prepared]):
         batch = self._batch
         if batch is None or batch.done():
             return
-        await asyncio.wait({batch}, timeout=self._grace_seconds)
-        if not batch.done():
+        batch.add_done_callback(self._note_abandoned)
+        await see_out(batch, grace_seconds=self._grace_seconds)
+
+    def _note_abandoned(self, batch: "asyncio.Task[None]") -> None:
+        if batch.cancelled():
             self._log.warning("consumer.batch_abandoned")
-            await end({batch})
 
 
 def _type_of(record: Record) -> str:

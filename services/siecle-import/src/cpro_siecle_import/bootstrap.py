@@ -113,6 +113,7 @@ class Service:
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
         self.readiness.add_probe("object-store", self._store.ping)
+        self.readiness.at_the_end(self.followers.let_go)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:

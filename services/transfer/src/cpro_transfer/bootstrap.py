@@ -16,6 +16,7 @@ import structlog
 from cpro_contracts import topics
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
+from cpro_platform.concurrency import let_finish
 from cpro_platform.consuming import Consumer
 from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.dead_letters import DeadLetters
@@ -328,7 +329,7 @@ class Service:
         delays = backoff(longest_seconds=10)
         while True:
             try:
-                claimed = await mover.move_next()
+                claimed = await let_finish(mover.move_next(), grace_seconds=self.config.stop_grace_seconds)
             except Exception as error:
                 if not is_transient(error):
                     raise

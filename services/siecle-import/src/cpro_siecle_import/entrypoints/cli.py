@@ -18,7 +18,8 @@ app = typer.Typer(help="Import of the national pupil file (SIECLE) into an estab
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, work=Work.NOTHING)), config.http)
+    service = Service(config, work=Work.NOTHING)
+    serve(create(service), config.http, service.readiness)
 
 
 @app.command()
