@@ -17,6 +17,7 @@ from cpro_platform import crash_points, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
@@ -65,6 +66,10 @@ KEPT = timedelta(days=400)
 _FORGET = """
 DELETE FROM outbox WHERE published_at < clock_timestamp() - %s AND position = ANY (ARRAY(
     SELECT position FROM outbox ORDER BY position LIMIT %s))
+"""
+_OLDEST = """
+SELECT extract(epoch FROM clock_timestamp() - occurred_at)::float8 FROM outbox
+WHERE published_at IS NULL ORDER BY position LIMIT 1
 """
 _FORGET_EVERY_SECONDS = 3600.0
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
@@ -173,7 +178,12 @@ class Relay:
         readiness: Readiness | None = None,
         *,
         kept: timedelta = KEPT,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._oldest = (metrics or Metrics()).gauge(
+            "cpro_outbox_oldest_seconds", "Time that the oldest event waits to be published", ["service"]
+        )
+        self._measure_at = time.monotonic()
         self._database = database
         self._publisher = publisher
         self._kept = kept
@@ -189,6 +199,7 @@ class Relay:
                 async with self._database.session() as session:
                     await session.execute(f"LISTEN {_CHANNEL}")
                     async for _ in _wake_ups(session):
+                        await self._measure_now_and_then()
                         await publish_pending(self._database.begin, self._publisher)
                         await self._forget_now_and_then()
                         self._readiness.ready("relay")
@@ -199,6 +210,14 @@ class Relay:
                 self._readiness.not_ready("relay", type(error).__name__)
                 self._log.warning("outbox.waiting", database=self._database.name, error=type(error).__name__)
                 await asyncio.sleep(next(delays))
+
+    async def _measure_now_and_then(self) -> None:
+        """Before what waits is published, every few seconds: also while Kafka is away, which is when it matters."""
+        if time.monotonic() >= self._measure_at:
+            async with self._database.begin() as tx:
+                row = await (await tx.execute(_OLDEST)).fetchone()
+            self._oldest.labels(self._database.name).set(row[0] if row else 0)
+            self._measure_at = time.monotonic() + _POLL_SECONDS
 
     async def _forget_now_and_then(self) -> None:
         """At the start, and then every hour."""

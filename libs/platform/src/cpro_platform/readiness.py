@@ -41,6 +41,11 @@ class Readiness:
         """Ask `probe` at each check, under `name`."""
         self._probes[name] = probe
 
+    def remove_probe(self, name: str) -> None:
+        """Ask no more. Harmless if nothing was asked."""
+        self._probes.pop(name, None)
+        self._failing.pop(name, None)
+
     def not_ready(self, name: str, reason: str) -> None:
         """Note that `name` can't serve, and why: a code or the name of an error class, never a value."""
         self._note(self._states, name, reason)
@@ -66,10 +71,10 @@ class Readiness:
 
     async def look(self) -> dict[str, Missing]:
         """The same, with since when. Probes run side by side."""
-        names = list(self._probes)
-        reasons = await asyncio.gather(*(self._ask(self._probes[name]) for name in names))
-        for name, reason in zip(names, reasons, strict=True):
-            if reason is None:
+        probes = dict(self._probes)
+        reasons = await asyncio.gather(*map(self._ask, probes.values()))
+        for name, reason in zip(probes, reasons, strict=True):
+            if reason is None or name not in self._probes:
                 self._failing.pop(name, None)
             else:
                 self._note(self._failing, name, reason)
