@@ -10,29 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
-from pydantic_settings import BaseSettings
 
-import cpro_media.bootstrap
-import cpro_media.config
-import cpro_settings.bootstrap
-import cpro_settings.config
-import cpro_transfer.bootstrap
-from cpro_platform.config import ObjectStoreSettings
-from cpro_platform.database import database_conninfo
-from cpro_tenant_db import privileges
-from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, new_school, prepared_config
+from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, new_school
+from cpro_test_support.installations import Configs, fresh_configs
 from cpro_test_support.mail_server import opened_mailbox
 from cpro_test_support.records import Amounts, seed_records
-from cpro_test_support.roles import own_database, tenants_of
 from cpro_test_support.rolling import Balancer, Ended, Rolled, running
 from cpro_test_support.schools import opened_on
 from cpro_test_support.servers import Servers
 from cpro_test_support.siecle_samples import SamplePupil, generate_pupils
-from cpro_test_support.transfers import eventually, fresh_transfer_config
+from cpro_test_support.transfers import eventually
 
 DEADLINE_SECONDS = 30
 """What `deploy/compose.yaml` gives a process before it is killed."""
@@ -50,14 +41,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 class Fleet:
     """One process of each kind, and what stands before the APIs."""
 
-    configs: dict[str, BaseSettings]
+    configs: Configs
     folder: Path
     balancers: dict[str, Balancer]
     processes: dict[str, Rolled]
 
     def made(self, name: str) -> Rolled:
         service, command = name.split(maxsplit=1)
-        return Rolled(self.configs[service], service, command, self.folder)
+        return Rolled(getattr(self.configs, service), service, command, self.folder)
 
     async def replace(self, name: str, leaving: list[Rolled]) -> Ended:
         """Start another, then stop the one that was there, as an installation that is updated does."""
@@ -153,7 +144,7 @@ async def test_every_process_is_replaced_under_load_and_nothing_fails_or_is_lost
 async def _fleet(servers: Servers, folder: Path) -> AsyncIterator[tuple[Fleet, list[School]]]:
     async with AsyncExitStack() as opened:
         mailbox = await opened.enter_async_context(opened_mailbox())
-        configs = await _configs(servers, mailbox.port)
+        configs = await fresh_configs(servers, mailbox.port)
         fleet = Fleet(configs, folder, {service: Balancer() for service in SERVICES}, {})
         fleet.processes |= {name: fleet.made(name) for name in PROCESSES}
         await opened.enter_async_context(running(list(fleet.processes.values())))
@@ -162,36 +153,12 @@ async def _fleet(servers: Servers, folder: Path) -> AsyncIterator[tuple[Fleet, l
             opened.push_async_callback(balancer.aclose)
             looking = asyncio.create_task(balancer.look())
             opened.callback(looking.cancel)
-        imports = configs["siecle_import"]
+        imports = configs.siecle_import
         schools = [
-            await opened.enter_async_context(new_school(imports, fleet.balancers["siecle_import"], servers))  # type: ignore[arg-type]
+            await opened.enter_async_context(new_school(imports, fleet.balancers["siecle_import"], servers))
             for _ in range(4)
         ]
         yield fleet, schools
-
-
-async def _configs(servers: Servers, smtp_port: int) -> dict[str, BaseSettings]:
-    imports = await prepared_config(servers)
-    transfer = await fresh_transfer_config(servers.endpoints, imports.tenants)
-    await cpro_transfer.bootstrap.prepare(transfer)
-    north, run = servers.endpoints.postgres_clusters["north"], uuid4().hex[:8]
-    settings = cpro_settings.config.Config.model_validate(
-        {
-            "database": own_database(database_conninfo(north, f"cpro_settings_{run}")),
-            "tenants": tenants_of(privileges.Service.SETTINGS, imports.tenants),
-            "kafka": imports.kafka,
-            "oidc": imports.oidc,
-            "smtp": {"host": "127.0.0.1", "port": smtp_port, "security": "none", "sender": "cpro@cpro.example"},
-            "notifications": {"list_url": "http://localhost/{uai}", "group": f"notify-{run}", "poll_seconds": 0.5},
-        }
-    )
-    await cpro_settings.bootstrap.prepare(settings)
-    bucket = ObjectStoreSettings(**imports.object_store.model_dump() | {"bucket": f"media-{run}"})
-    media = cpro_media.config.Config(
-        database=own_database(database_conninfo(north, f"cpro_media_{run}")), object_store=bucket, oidc=imports.oidc
-    )
-    await cpro_media.bootstrap.prepare(media)
-    return {"settings": settings, "media": media, "siecle_import": imports, "transfer": transfer}
 
 
 async def _commuters(fleet: Fleet, servers: Servers, schools: list[School], *, seed: int) -> Commuters:
