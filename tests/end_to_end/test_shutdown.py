@@ -126,12 +126,11 @@ async def test_every_process_is_replaced_under_load_and_nothing_fails_or_is_lost
                 ended = await fleet.replace(name, leaving)
                 asked = sum(balancer.answered for balancer in fleet.balancers.values()) - before
                 table.append((name, ended, asked))
+                print(f"| `{name}` | {ended.exit_code} | {ended.seconds:.1f} | {asked} |")  # noqa: T201 - for `pytest -s`
             stopping.set()
             await asyncio.gather(*load, *readers)
         moved = sum(each.rounds * len(each.pupils) for each in commuters)
 
-    for name, ended, asked in table:
-        print(f"| {name} | {ended.exit_code} | {ended.seconds:.1f} | {asked} |")  # noqa: T201 - shown by `pytest -s`
     refused = sum(balancer.refused for balancer in fleet.balancers.values())
     print(f"{moved} pupils moved, {refused} connections refused")  # noqa: T201
     assert {name: ended.exit_code for name, ended, _ in table} == dict.fromkeys(PROCESSES, 0)

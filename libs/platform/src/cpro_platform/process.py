@@ -106,6 +106,7 @@ def serve(app: ASGIApp, http: HttpSettings, *readiness: Readiness) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=http.keep_alive_seconds,
         timeout_graceful_shutdown=http.shutdown_seconds,
     )
     server = _DrainingServer(settings, readiness, http.drain_seconds)
