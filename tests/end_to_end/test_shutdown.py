@@ -34,7 +34,7 @@ PROCESSES = (
 )  # fmt: skip
 SERVICES = ("settings", "media", "siecle_import", "transfer")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @dataclass

@@ -122,8 +122,8 @@ class HttpSettings(_Piece):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     keep_alive_seconds: int = Field(default=75, gt=0)
-    """How long an idle connection is kept. Longer than whoever stands before it keeps it (60 s as a rule): else it sends
-    a request on a connection that is being closed."""
+    """How long an idle connection is kept. Longer than a proxy keeps it (60 s as a rule): else it sends a request on a
+    connection that is being closed."""
     drain_seconds: int = Field(default=3, ge=0)
     """How long it goes on taking requests once it was told to stop and says that it is not ready: until nobody sends
     any more. Those under way then have `shutdown_seconds`."""
