@@ -9,9 +9,11 @@ import psycopg
 import pytest
 
 from cpro_embedded.ports import free_ports
+from cpro_platform.concurrency import end
 from cpro_platform.consuming import FailureLimit, Message, TooManyFailuresError
 from cpro_platform.errors import PoisonMessageError, RetryableError
 from cpro_platform.kafka import OutgoingMessage
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_test_support.consumers import Handler, commits, consuming, new_group, number_of_event
 from cpro_test_support.messages import OwnTopic, gate, own_topic
@@ -152,6 +154,55 @@ async def test_a_consumer_that_is_stopped_finishes_and_commits_its_batch_first(t
     assert task.cancelled()
     assert handler.numbers == [1, 2, 3]
     assert await topic.committed(group) == 3
+
+
+async def test_a_consumer_that_is_told_to_stop_again_and_again_still_commits_its_batch_and_leaves_the_group(
+    topic: OwnTopic,
+) -> None:
+    group, may_end = new_group(), asyncio.Event()
+
+    async def take_time(_: list[int]) -> None:
+        await may_end.wait()
+
+    handler = Handler(take_time)
+    await topic.receives(1, 2, 3)
+    async with consuming(topic, handler, group) as task:
+        await handler.begins()
+        stopping = asyncio.create_task(end({task}, told_again_seconds=0.02))
+        await asyncio.sleep(0.2)
+        assert not stopping.done()
+        may_end.set()
+        await stopping
+
+    assert handler.numbers == [1, 2, 3]
+    assert await topic.committed(group) == 3
+    assert not (await topic.members(group))[1]
+
+
+async def test_it_shows_how_many_messages_wait_and_what_became_of_the_others(topic: OwnTopic) -> None:
+    group, metrics, may_go_on = new_group(), Metrics(), asyncio.Event()
+
+    async def refuse_two(numbers: list[int]) -> None:
+        if numbers == [2]:
+            raise PoisonMessageError("two")
+        if 2 in numbers:
+            raise LookupError
+        if 4 in numbers:
+            await may_go_on.wait()
+
+    handler = Handler(refuse_two)
+    await topic.receives(1, 2, 3)
+    async with consuming(topic, handler, group, metrics=metrics):
+        await commits(topic, group, 3)
+        handled = metrics.render().decode()
+    await topic.receives(4, 5)
+    async with consuming(topic, handler, group, metrics=metrics):
+        lag = f'cpro_consumer_lag_messages{{group="{group}",partition="0",topic="{topic.name}"}} 2.0'
+        await eventually(lambda: _shows(metrics, lag))
+        may_go_on.set()
+
+    assert f'cpro_consumer_messages_total{{group="{group}",outcome="handled"}} 2.0' in handled
+    assert f'cpro_consumer_messages_total{{group="{group}",outcome="set_aside"}} 1.0' in handled
 
 
 @pytest.mark.parametrize(
@@ -407,3 +458,7 @@ async def _stable_with(topic: OwnTopic, group: str, members: int) -> bool | None
 
 async def _not_ready(readiness: Readiness) -> bool | None:
     return True if await readiness.missing() else None
+
+
+async def _shows(metrics: Metrics, line: str) -> bool | None:
+    return True if line in metrics.render().decode() else None

@@ -29,7 +29,7 @@ def listed(database: str) -> set[str]:
         cells = [cell.strip() for cell in line.split("|")[1:]]
         if database == "tenant" and line.startswith("| `"):
             found |= set(re.findall(r"`(\w+)`", cells[0]))
-        elif cells and cells[0] in {database, "each"}:
+        elif cells and {database, "each"} & set(cells[0].split(", ")):
             found |= set(re.findall(r"`(\w+)`", cells[1]))
     return found
 

@@ -167,3 +167,21 @@ async def test_what_is_not_available_is_said_to_be_so(school: School) -> None:
     assert (png.status_code, png.json()["code"]) == (406, "not_acceptable")
     assert png.json()["available"] == ["application/json", "text/csv"]
     assert (stream.status_code, stream.json()["code"]) == (406, "not_acceptable")
+
+
+async def test_who_follows_an_import_in_a_process_that_is_told_to_stop_gets_a_stream_that_ends_well(
+    school: School, narrow: Service
+) -> None:
+    async with client_of(school, narrow) as client, school.holding(HELD):
+        import_id = (await school.upload(school.file(roster(3)))).json()["id"]
+        following = asyncio.create_task(client.get(f"/siecle-imports/{import_id}/events", timeout=10))
+        await eventually(lambda: _follow(narrow, 1))
+
+        narrow.readiness.stop()
+        answer = await following
+
+    seen = events(answer.text)
+    assert answer.status_code == 200
+    assert seen
+    assert seen[-1][1]["state"] not in {"completed", "failed"}
+    assert narrow.followers.number == 0

@@ -13,6 +13,8 @@ from cpro_platform.errors import RetryableError
 from cpro_platform.tracing import configure as configure_tracing
 from cpro_platform.tracing import continued_from, current_traceparent, span
 
+IMPORT_ID = "0b6d2c9e-12ab-4cde-9f01-123456789abc"
+
 
 @contextmanager
 def configured() -> Iterator[None]:
@@ -41,7 +43,7 @@ def test_a_line_is_json_with_event_service_level_and_trace(capsys: pytest.Captur
     (line,) = lines_of(capsys)
     assert (line["event"], line["service"], line["level"], line["records"]) == ("transfer.landed", "test", "info", 3)
     assert traceparent is not None
-    assert str(line["trace_id"]) in traceparent
+    assert traceparent.split("-")[1:3] == [line["trace_id"], line["span_id"]]
 
 
 def test_personal_fields_are_withheld_at_any_depth(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +55,20 @@ def test_personal_fields_are_withheld_at_any_depth(capsys: pytest.CaptureFixture
     text = capsys.readouterr().err
     assert not any(value in text for value in ("1234567890A", "Camille", "2009-01-02"))
     assert json.loads(text)["ine"] == logs.WITHHELD
+
+
+@pytest.mark.parametrize("ine", ["1234567890A", "123456789AB", "987654321ab"])
+def test_an_ine_is_withheld_in_whatever_field_or_sentence_it_stands(
+    capsys: pytest.CaptureFixture[str], ine: str
+) -> None:
+    with configured():
+        logging.getLogger("library").warning("no pupil %s here", ine)
+        logs.get_logger("cpro.x").info("pupil.read", found=[f"({ine})"], uai="0752387M", import_id=IMPORT_ID)
+
+    first, second = lines_of(capsys)
+    assert first["event"] == f"no pupil {logs.WITHHELD} here"
+    assert second["found"] == [f"({logs.WITHHELD})"]
+    assert (second["uai"], second["import_id"]) == ("0752387M", IMPORT_ID)
 
 
 def test_an_exception_is_told_without_the_values_that_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -370,10 +370,10 @@ def main() -> None:
     installation = Installation.of_json(handed_over["installation"])
     part = Part(handed_over["part"])
     logs.configure(_TELEMETRY, service=f"cpro-{part}")
-    tracing.configure(f"cpro-{part}")
+    tracing.configure(f"cpro-{part}", _TELEMETRY)
     serve(
         combine(applications(installation, part)),
-        HttpSettings(host=LOCALHOST, port=handed_over["port"], shutdown_seconds=_STOP_SECONDS),
+        HttpSettings(host=LOCALHOST, port=handed_over["port"], drain_seconds=0, shutdown_seconds=_STOP_SECONDS),
     )
 
 

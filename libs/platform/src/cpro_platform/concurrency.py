@@ -1,7 +1,7 @@
 """Things that go on at once, and how they end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 A = TypeVar("A")
@@ -36,6 +36,38 @@ async def end(tasks: Collection[asyncio.Task[Any]], *, told_again_seconds: float
         for task in ended:
             if not task.cancelled():
                 task.exception()  # asked: else asyncio says that nobody did
+
+
+async def see_out(task: asyncio.Task[Any], *, grace_seconds: float) -> None:
+    """Let a task come to its end, for so long; then cancel it, and wait until it has ended.
+
+    Whoever is cancelled while waiting here (`end` tells again) waits all the same, and hears of it afterwards: what the
+    task uses is closed next.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace_seconds
+    told = False
+    while not task.done():
+        try:
+            await asyncio.wait({task}, timeout=max(deadline - loop.time(), 0))
+            if not task.done() and loop.time() >= deadline:
+                await end({task})
+        except asyncio.CancelledError:
+            told = True
+    if told:
+        raise asyncio.CancelledError
+
+
+async def let_finish(work: Coroutine[Any, Any, A], *, grace_seconds: float) -> A:
+    """Await `work`. Cancelled, let it come to its end first, for so long, rather than leave it half done."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await see_out(task, grace_seconds=grace_seconds)
+        if not task.cancelled():
+            task.exception()  # asked: else asyncio says that nobody did
+        raise
 
 
 async def read_ahead(items: AsyncIterator[A], use: Callable[[A], Awaitable[None]], *, at_most: int) -> None:

@@ -121,6 +121,12 @@ class HttpSettings(_Piece):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    keep_alive_seconds: int = Field(default=75, gt=0)
+    """How long an idle connection is kept. Longer than a proxy keeps it (60 s as a rule): else it sends a request on a
+    connection that is being closed."""
+    drain_seconds: int = Field(default=3, ge=0)
+    """How long it goes on taking requests once it was told to stop and says that it is not ready: until nobody sends
+    any more. Those under way then have `shutdown_seconds`."""
     shutdown_seconds: int = Field(default=20, gt=0)
     hsts_seconds: int = Field(default=0, ge=0)
     """How long browsers keep to HTTPS. Only where the service is reached by HTTPS alone; not said by default."""
@@ -137,10 +143,12 @@ class OperationsSettings(_Piece):
 
 
 class TelemetrySettings(_Piece):
-    """Logs: level, and JSON (for a collector) or text (for a terminal)."""
+    """Logs: level, and JSON (for a collector) or text (for a terminal). Traces: where they go, if anywhere."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
+    otlp_endpoint: str | None = None
+    """The collector that takes spans, by OTLP over HTTP: `http://host:4318`. None: spans are made and not exported."""
 
 
 def settings_of(service: str) -> SettingsConfigDict:

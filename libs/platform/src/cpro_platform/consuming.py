@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -35,14 +36,18 @@ from aiokafka.errors import (
 
 from cpro_contracts.envelope import Envelope, UnreadableEventError
 from cpro_platform import crash_points
-from cpro_platform.concurrency import end
+from cpro_platform.concurrency import see_out
 from cpro_platform.dead_letters import DeadLetters, describe
 from cpro_platform.kafka import Record
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
 from cpro_platform.transience import is_transient
 
 _FETCH_WAIT_MS = 1_000
+_LAG_SECONDS = 10.0
+_ASKING_SECONDS = 5.0
+_LEAVING_SECONDS = 10.0
 _READ_AT_ONCE = 100
 """Messages read before the event loop may go on with the batch that is being handled."""
 
@@ -116,6 +121,7 @@ class Consumer(Generic[Prepared]):
         batch_size: int = 500,
         member: str | None = None,
         readiness: Readiness | None = None,
+        metrics: Metrics | None = None,
         failure_limit: FailureLimit = FailureLimit(),
         revocation_grace_seconds: float = 20.0,
         session_timeout_seconds: float = 30.0,
@@ -130,6 +136,7 @@ class Consumer(Generic[Prepared]):
         self._batch_size = batch_size
         self._member = member
         self._readiness = readiness or Readiness()
+        self._measures = _Measures(metrics or Metrics(), group)
         self._limit = failure_limit
         self._grace_seconds = revocation_grace_seconds
         self._session_timeout_ms = int(session_timeout_seconds * 1000)
@@ -138,6 +145,8 @@ class Consumer(Generic[Prepared]):
         self._outcomes: deque[bool] = deque(maxlen=failure_limit.window)
         self._failures_in_a_row = 0
         self._batch: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[Any] | None = None
+        self._leaving = asyncio.Event()
         self._term = 0
         self._log = structlog.get_logger().bind(group=group)
 
@@ -149,8 +158,12 @@ class Consumer(Generic[Prepared]):
         """
         consumer = self._new_consumer()
         ahead: asyncio.Task[_Batch[Prepared]] | None = None
+        watching: asyncio.Task[None] | None = None
         try:
             await self._join_group(consumer)
+            # Fetching nothing looks the same whether there is nothing or Kafka is away: so it is asked.
+            self._readiness.add_probe(f"{self._group}/kafka", partial(self._ask_kafka, consumer))
+            watching = asyncio.create_task(self._watch_lag(consumer))
             ahead = asyncio.create_task(self._read_next(consumer))
             while True:
                 batch = await ahead
@@ -161,10 +174,45 @@ class Consumer(Generic[Prepared]):
                 if batch.contents:
                     await self._process(consumer, batch, ahead)
         finally:
+            await self._leave(consumer, ahead, watching)
+
+    async def _leave(
+        self,
+        consumer: AIOKafkaConsumer,
+        ahead: "asyncio.Task[_Batch[Prepared]] | None",
+        watching: asyncio.Task[None] | None,
+    ) -> None:
+        """Finish or abandon the batch, then leave the group: in this order, however often we are told to stop."""
+        self._readiness.remove_probe(f"{self._group}/kafka")
+        self._leaving.set()
+        try:
             if ahead:
-                await end({ahead})
+                await see_out(ahead, grace_seconds=0)
+            # Cancelled while they connect, aiokafka would lose the connection: they finish first.
+            for task in (watching, self._asking):
+                if task:
+                    await see_out(task, grace_seconds=_ASKING_SECONDS)
             await self._let_go()
-            await consumer.stop()
+        finally:
+            await see_out(asyncio.create_task(consumer.stop()), grace_seconds=_LEAVING_SECONDS)
+
+    async def _watch_lag(self, consumer: AIOKafkaConsumer) -> None:
+        """Beside the batches: a batch that can't be handled is when the lag matters."""
+        while not self._leaving.is_set():
+            try:
+                await self._measures.look_at_lag(consumer)
+            except KafkaError as error:
+                self._log.info("consumer.lag_unknown", error=type(error).__name__)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAG_SECONDS):
+                    await self._leaving.wait()
+
+    async def _ask_kafka(self, consumer: AIOKafkaConsumer) -> None:
+        """Whether a broker answers. Whoever asks may give up; the question goes on to its end, one at a time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(consumer.topics())
+            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        await asyncio.shield(self._asking)
 
     async def _read_next(self, consumer: AIOKafkaConsumer) -> _Batch[Prepared]:
         """Fetch the next messages and read them, a few at a time: the batch before them may be under way."""
@@ -258,7 +306,8 @@ class Consumer(Generic[Prepared]):
             consumer.resume(*(assigned & consumer.assignment()))
 
     async def _handle_and_commit(self, consumer: AIOKafkaConsumer, batch: _Batch[Prepared]) -> None:
-        await self._handle_contents(batch)
+        with self._measures.seconds.time():
+            await self._handle_contents(batch)
         crash_points.reach("consumer.handled")
         try:
             await consumer.commit(batch.ends)
@@ -296,6 +345,7 @@ class Consumer(Generic[Prepared]):
                 return
             await self._set_aside(contents[0][0], error)
         else:
+            self._measures.handled.inc(len(contents))
             self._outcomes.extend([True] * min(len(contents), self._limit.window))
             self._failures_in_a_row = 0
 
@@ -328,6 +378,7 @@ class Consumer(Generic[Prepared]):
                 await asyncio.sleep(delay)
             else:
                 self._readiness.ready(self._group)
+                self._measures.set_aside.inc()
                 self._log.warning("message.set_aside", topic=record.topic, cause=type(cause).__name__)
                 return
 
@@ -352,10 +403,44 @@ class Consumer(Generic[Prepared]):
         batch = self._batch
         if batch is None or batch.done():
             return
-        await asyncio.wait({batch}, timeout=self._grace_seconds)
-        if not batch.done():
+        batch.add_done_callback(self._note_abandoned)
+        await see_out(batch, grace_seconds=self._grace_seconds)
+
+    def _note_abandoned(self, batch: "asyncio.Task[None]") -> None:
+        if batch.cancelled():
             self._log.warning("consumer.batch_abandoned")
-            await end({batch})
+
+
+class _Measures:
+    """What a consumer counts and times."""
+
+    def __init__(self, metrics: Metrics, group: str) -> None:
+        messages = metrics.counter(
+            "cpro_consumer_messages_total", "Messages, by what became of them", ["group", "outcome"]
+        )
+        seconds = metrics.histogram("cpro_consumer_batch_seconds", "Time to handle a batch", ["group"])
+        self.handled = messages.labels(group, "handled")
+        self.set_aside = messages.labels(group, "set_aside")
+        self.seconds = seconds.labels(group)
+        self._lag = metrics.gauge(
+            "cpro_consumer_lag_messages", "Messages that wait to be handled", ["group", "topic", "partition"]
+        )
+        self._group = group
+        self._shown: set[TopicPartition] = set()
+
+    async def look_at_lag(self, consumer: AIOKafkaConsumer) -> None:
+        """Of the partitions that are ours: what is in them after what is committed."""
+        places = consumer.assignment()
+        ends = await consumer.end_offsets(places) if places else {}
+        lags = {place: end - (await consumer.committed(place) or 0) for place, end in ends.items()}
+        for gone in self._shown - lags.keys():
+            self._lag.remove(*self._labels(gone))
+        for place, lag in lags.items():
+            self._lag.labels(*self._labels(place)).set(lag)
+        self._shown = set(lags)
+
+    def _labels(self, place: TopicPartition) -> tuple[str, str, str]:
+        return self._group, place.topic, str(place.partition)
 
 
 def _type_of(record: Record) -> str:

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from cpro_platform import migrations
 from cpro_platform.config import DatabaseSettings
+from cpro_platform.metrics import Metrics
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -60,6 +61,21 @@ class Database:
         )
         self.conninfo = conninfo
         self.name = name
+
+    def measure(self, metrics: Metrics, pool: str) -> None:
+        """Show how full the pool is, under this name, whenever somebody looks."""
+        connections = metrics.gauge(
+            "cpro_database_connections", "Connections of a pool, by whether somebody has them", ["pool", "state"]
+        )
+        waiting = metrics.gauge("cpro_database_waiting_requests", "Those who wait for a connection", ["pool"])
+        most = metrics.gauge("cpro_database_max_connections", "Connections that a pool may open", ["pool"])
+        connections.labels(pool, "idle").set_function(lambda: self._stat("pool_available"))
+        connections.labels(pool, "used").set_function(lambda: self._stat("pool_size") - self._stat("pool_available"))
+        waiting.labels(pool).set_function(lambda: self._stat("requests_waiting"))
+        most.labels(pool).set(self._pool.max_size)
+
+    def _stat(self, name: str) -> int:
+        return self._pool.get_stats().get(name, 0)
 
     async def open(self) -> None:
         """Start connecting. Does not wait for the server: it may come up later."""

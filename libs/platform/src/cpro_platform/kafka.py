@@ -1,6 +1,8 @@
 """Publishing to Kafka, and the topics of an installation."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -18,6 +20,7 @@ from aiokafka.errors import (
 
 from cpro_contracts.envelope import Envelope
 from cpro_contracts.topics import Topic
+from cpro_platform.metrics import Metrics
 from cpro_platform.retry import backoff
 
 Header = tuple[str, bytes]
@@ -57,7 +60,17 @@ class EventPublisher:
     and the note of it can still publish twice; consumers are built for that.
     """
 
-    def __init__(self, bootstrap_servers: str, *, client_id: str, request_timeout_seconds: float = 15) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        client_id: str,
+        request_timeout_seconds: float = 15,
+        metrics: Metrics | None = None,
+    ) -> None:
+        metrics = metrics or Metrics()
+        self._published = metrics.counter("cpro_events_published_total", "Events that Kafka has, by topic", ["topic"])
+        self._seconds = metrics.histogram("cpro_events_publish_seconds", "Time until Kafka had a batch of events")
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._timeout_seconds = request_timeout_seconds
@@ -72,6 +85,7 @@ class EventPublisher:
         """
         if not messages:
             return
+        started_at = time.perf_counter()
         producer = await self._started()
         sent: list[asyncio.Future[object]] = []
         try:
@@ -90,6 +104,9 @@ class EventPublisher:
             raise
         finally:
             _let_be(sent)
+        self._seconds.observe(time.perf_counter() - started_at)
+        for topic, number in Counter(message.topic for message in messages).items():
+            self._published.labels(topic).inc(number)
 
     async def stop(self) -> None:
         """Send what is buffered, unless Kafka is away for too long, and close."""

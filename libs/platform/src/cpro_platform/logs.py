@@ -5,6 +5,7 @@ only where its class is known to hold no values of rows: PostgreSQL quotes the o
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
@@ -15,7 +16,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from cpro_platform.config import TelemetrySettings
-from cpro_platform.tracing import current_trace_id
+from cpro_platform.tracing import current_span_id, current_trace_id
 
 WITHHELD = "[withheld]"
 PERSONAL_FIELDS = frozenset(
@@ -28,6 +29,7 @@ PERSONAL_FIELDS = frozenset(
 )  # fmt: skip
 """Fields that never reach a log, whoever passes them."""
 
+_INE = re.compile(r"(?<![0-9A-Za-z])(?:\d{10}[A-Za-z]|\d{9}[A-Za-z]{2})(?![0-9A-Za-z])")
 _TALKATIVE = ("httpx", "httpcore", "urllib3", "aiokafka")
 """Libraries that tell every request: their warnings are enough."""
 
@@ -93,11 +95,15 @@ def add_trace_id(_logger: object, _method: str, event: _EventDict) -> _EventDict
     trace_id = current_trace_id()
     if trace_id is not None:
         event["trace_id"] = trace_id
+        event["span_id"] = current_span_id()
     return event
 
 
 def withhold_personal_fields(_logger: object, _method: str, event: _EventDict) -> _EventDict:
-    """Replace the values of `PERSONAL_FIELDS`, at any depth of mappings and lists. The fields stay, so it is seen."""
+    """Replace the values of `PERSONAL_FIELDS`, and what looks like an INE, at any depth of mappings and lists.
+
+    The fields stay, so that it is seen.
+    """
     for field, value in event.items():
         event[field] = WITHHELD if field.lower() in PERSONAL_FIELDS else _cleaned(value)
     return event
@@ -131,7 +137,8 @@ def _cleaned(value: object) -> object:
         }
     if isinstance(value, list | tuple):
         return [_cleaned(nested) for nested in value]
-    return value
+    # Whatever field or sentence it got into: nothing else that we log has the form of an INE.
+    return _INE.sub(WITHHELD, value) if isinstance(value, str) else value
 
 
 def _described(error: BaseException) -> list[dict[str, object]]:

@@ -10,15 +10,16 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from cpro_contracts.envelope import SPEC_VERSION, Event
-from cpro_platform import crash_points
+from cpro_platform import crash_points, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_platform.retry import backoff
-from cpro_platform.tracing import current_traceparent
 from cpro_platform.transience import is_transient
 
 CREATE_TABLE = """
@@ -49,9 +50,9 @@ MESSAGE_COLUMNS = "position, id, topic, key, type, source, subject, occurred_at,
 # The payloads come as lines of one text: JSON on one line has no line feed, and an array would have to be quoted.
 _INSERT = f"""
 INSERT INTO outbox ({COLUMNS})
-SELECT topic, key, type, %s, subject, %s, payload::jsonb, %s
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n')) WITH ORDINALITY
-    AS said (topic, key, type, subject, payload, number)
+SELECT topic, key, type, %s, subject, %s, payload::jsonb, traceparent
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], string_to_array(%s, E'\\n')) WITH ORDINALITY
+    AS said (topic, key, type, subject, traceparent, payload, number)
 ORDER BY number
 """  # noqa: S608 - the columns are those above
 # A plain lock, not SKIP LOCKED: who finds nothing left may then say that everything is on Kafka.
@@ -66,24 +67,37 @@ _FORGET = """
 DELETE FROM outbox WHERE published_at < clock_timestamp() - %s AND position = ANY (ARRAY(
     SELECT position FROM outbox ORDER BY position LIMIT %s))
 """
+_OLDEST = """
+SELECT extract(epoch FROM clock_timestamp() - occurred_at)::float8 FROM outbox
+WHERE published_at IS NULL ORDER BY position LIMIT 1
+"""
 _FORGET_EVERY_SECONDS = 3600.0
 _PUBLISHED = "UPDATE outbox SET published_at = clock_timestamp() WHERE position = ANY(%s)"
 
 Begin = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
-async def add(tx: Connection, events: Sequence[Event], *, source: str, clock: Clock, wake_relay: bool = True) -> None:
+async def add(
+    tx: Connection,
+    events: Sequence[Event],
+    *,
+    source: str,
+    clock: Clock,
+    wake_relay: bool = True,
+    traceparents: Sequence[str | None] | None = None,
+) -> None:
     """Write events into the outbox of the caller's transaction.
 
     `source` is the CloudEvents source (`/services/settings`). `wake_relay` notifies a listening relay at the commit; a
-    tenant's outbox has none.
+    tenant's outbox has none. `traceparents` say which trace each event belongs to; else it is the one under way.
     """
     if not events:
         return
     columns = zip(*((event.topic, event.key(), event.type, event.subject()) for event in events), strict=True)
     payloads = "\n".join(event.model_dump_json() for event in events)
     async with tx.cursor() as cursor:
-        arguments = [source, clock.now(), current_traceparent(), *map(list, columns), payloads]
+        traces = list(traceparents) if traceparents is not None else [tracing.current_traceparent()] * len(events)
+        arguments = [source, clock.now(), *map(list, columns), traces, payloads]
         await cursor.execute(_INSERT, arguments)
         if wake_relay:
             await cursor.execute("SELECT pg_notify(%s, '')", (_CHANNEL,))
@@ -103,7 +117,13 @@ async def publish_pending(begin: Begin, publisher: EventPublisher) -> int:
             # From where the last batch ended: the index still holds the entries of all that was marked before.
             rows = await (await tx.execute(_PENDING, (last, _BATCH_ROWS))).fetchall()
             if rows:
-                await publisher.publish([message_of(row) for row in rows])
+                with tracing.batch(
+                    "outbox.publish",
+                    (row[-1] for row in rows),
+                    tracing.KAFKA | {"messaging.batch.message_count": len(rows)},
+                    kind=SpanKind.PRODUCER,
+                ):
+                    await publisher.publish([message_of(row) for row in rows])
                 crash_points.reach("outbox.published")
                 await tx.execute(_PUBLISHED, ([row[0] for row in rows],))
         if not rows and not last:
@@ -158,7 +178,12 @@ class Relay:
         readiness: Readiness | None = None,
         *,
         kept: timedelta = KEPT,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._oldest = (metrics or Metrics()).gauge(
+            "cpro_outbox_oldest_seconds", "Time that the oldest event waits to be published", ["service"]
+        )
+        self._measure_at = time.monotonic()
         self._database = database
         self._publisher = publisher
         self._kept = kept
@@ -174,6 +199,7 @@ class Relay:
                 async with self._database.session() as session:
                     await session.execute(f"LISTEN {_CHANNEL}")
                     async for _ in _wake_ups(session):
+                        await self._measure_now_and_then()
                         await publish_pending(self._database.begin, self._publisher)
                         await self._forget_now_and_then()
                         self._readiness.ready("relay")
@@ -184,6 +210,14 @@ class Relay:
                 self._readiness.not_ready("relay", type(error).__name__)
                 self._log.warning("outbox.waiting", database=self._database.name, error=type(error).__name__)
                 await asyncio.sleep(next(delays))
+
+    async def _measure_now_and_then(self) -> None:
+        """Before what waits is published, every few seconds: also while Kafka is away, which is when it matters."""
+        if time.monotonic() >= self._measure_at:
+            async with self._database.begin() as tx:
+                row = await (await tx.execute(_OLDEST)).fetchone()
+            self._oldest.labels(self._database.name).set(row[0] if row else 0)
+            self._measure_at = time.monotonic() + _POLL_SECONDS
 
     async def _forget_now_and_then(self) -> None:
         """At the start, and then every hour."""

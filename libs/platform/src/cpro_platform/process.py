@@ -4,8 +4,11 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
@@ -21,6 +24,9 @@ from cpro_platform.logs import get_logger
 from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 
+_CLOSE = (b"connection", b"close")
+_STARTUP_FAILED = 3
+"""The exit code of a server that did not come up, as uvicorn has it."""
 _log = get_logger(__name__)
 
 
@@ -84,9 +90,14 @@ class Working(Protocol):
         """What it counts."""
 
 
-def serve(app: ASGIApp, http: HttpSettings) -> None:
-    """Serve until SIGTERM or SIGINT, letting requests under way finish for `shutdown_seconds`."""
-    uvicorn.run(
+def serve(app: ASGIApp, http: HttpSettings, *readiness: Readiness) -> None:
+    """Serve until SIGTERM or SIGINT, then end in good order: with exit code 0, and no request half answered.
+
+    After SIGTERM it says that it is not ready (all of `readiness` is told), and answers on for `drain_seconds`, while
+    whoever sends requests turns to another process; each answer closes its connection. Then it listens no more, and
+    what is under way has `shutdown_seconds`. SIGINT, which comes from a terminal, and a second SIGTERM skip the wait.
+    """
+    settings = uvicorn.Config(
         app,
         host=http.host,
         port=http.port,
@@ -95,8 +106,50 @@ def serve(app: ASGIApp, http: HttpSettings) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=http.keep_alive_seconds,
         timeout_graceful_shutdown=http.shutdown_seconds,
     )
+    server = _DrainingServer(settings, readiness, http.drain_seconds)
+    server.run()
+    # Nothing is left to be done: at its end the interpreter would look through all that was imported, for seconds.
+    gc.freeze()
+    if not server.started:
+        sys.exit(_STARTUP_FAILED)
+
+
+class _DrainingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, readiness: Sequence[Readiness], drain_seconds: float) -> None:
+        super().__init__(config)
+        self._readiness = readiness
+        self._drain_seconds = drain_seconds
+        self._drained_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Only notes the signal: the event loop acts on it at its next tick, a tenth of a second later at most."""
+        if sig == signal.SIGTERM and self._drained_at is None:
+            self._drained_at = time.monotonic() + self._drain_seconds
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        ends = await super().on_tick(counter)
+        if self._drained_at is None and not ends:
+            return False
+        for readiness in self._readiness:
+            readiness.stop()
+        if _CLOSE not in self.server_state.default_headers:
+            self.server_state.default_headers.append(_CLOSE)
+        return ends or self._drained_at is None or time.monotonic() >= self._drained_at
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn does, but for the end: it raises the signal again, and the exit code would not be 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def run_service(
@@ -111,7 +164,12 @@ def run_service(
 
     async def until_stopped() -> None:
         async with open_service() as service, operations_port(operations, service.readiness, service.metrics):
-            await service.background.wait()
+            try:
+                await service.background.wait()
+            finally:
+                # While it finishes what it does, whoever asks is told so.
+                service.readiness.stop()
+                await service.background.stop()
 
     run_until_stopped(until_stopped)
 

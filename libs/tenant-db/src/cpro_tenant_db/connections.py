@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from cpro_platform.concurrency import end
 from cpro_platform.database import Connection, database_conninfo
+from cpro_platform.metrics import Metrics
 from cpro_tenant_db.directory import Directory, Tenant, TenantState
 from cpro_tenant_db.errors import TenantUnavailableError, TenantUnknownError
 from cpro_tenant_db.roles import ServiceLogins
@@ -89,6 +90,16 @@ class TenantConnections:
         for _, idle in self._idle.values():
             await idle.connection.close()
         self._idle.clear()
+
+    def measure(self, metrics: Metrics) -> None:
+        """Show how many are open, whenever somebody looks."""
+        connections = metrics.gauge(
+            "cpro_tenant_connections", "Connections to establishments' databases", ["service", "state"]
+        )
+        most = metrics.gauge("cpro_tenant_max_connections", "As many may be lent at once", ["service"])
+        connections.labels(self._application_name, "used").set_function(lambda: self._lent)
+        connections.labels(self._application_name, "idle").set_function(lambda: len(self._idle))
+        most.labels(self._application_name).set(self._max_open)
 
     @property
     def open_count(self) -> int:

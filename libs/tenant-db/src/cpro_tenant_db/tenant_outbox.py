@@ -19,6 +19,7 @@ import structlog
 from cpro_platform import outbox
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher
+from cpro_platform.metrics import Metrics
 from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
@@ -49,7 +50,13 @@ class TenantOutbox:
         publisher: EventPublisher,
         *,
         kept: timedelta = outbox.KEPT,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._oldest_note = (metrics or Metrics()).gauge(
+            "cpro_tenant_outbox_oldest_seconds",
+            "Time that the oldest note waits, of an establishment whose outbox may hold something",
+            ["service"],
+        )
         self._database = service_database
         self._kept = kept
         self._tenants = tenants
@@ -94,12 +101,14 @@ class TenantOutbox:
         async with self._database.begin() as tx:
             rows = await (
                 await tx.execute(
-                    "SELECT id, uai, now() - noted_at > %s FROM tenant_outbox_note WHERE now() - noted_at > %s",
+                    "SELECT id, uai, now() - noted_at > %s, extract(epoch FROM now() - noted_at)::float8"
+                    " FROM tenant_outbox_note WHERE now() - noted_at > %s",
                     (LONGEST_OPERATION, LEFT_BEHIND_AFTER),
                 )
             ).fetchall()
+        self._oldest_note.labels(self._database.name).set(max((row[3] for row in rows), default=0))
         published = 0
-        for note, uai, abandoned in rows:
+        for note, uai, abandoned, _ in rows:
             try:
                 published += await self._publish_pending(uai)
             except TenantUnknownError:

@@ -51,6 +51,7 @@ class Service:
         self.decoder = SubprocessDecoder(config.decoder)
         self.images = PostgresImages(self._database)
         self.objects = BucketObjects(self._store)
+        self._database.measure(self.metrics, f"{NAME}/service")
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("object-store", self._store.ping)
 

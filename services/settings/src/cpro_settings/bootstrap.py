@@ -92,7 +92,7 @@ class Service:
         self._directory_database = Database(
             logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
         )
-        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
+        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME, metrics=self.metrics)
         directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
             directory,
@@ -103,7 +103,11 @@ class Service:
             idle_seconds=config.tenants.idle_seconds,
         )
         self._tenant_outbox = TenantOutbox(
-            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+            self._database,
+            self._tenants,
+            self._publisher,
+            kept=config.tenants.event_log_kept,
+            metrics=self.metrics,
         )
         self.establishments = DirectoryEstablishments(directory)
         self.sheets = PostgresSheets(self._database, self.clock)
@@ -111,6 +115,9 @@ class Service:
         self.outlook = HttpTransferOutlook(config.transfer_service, self._transfer_transport)
         self.preferences = PostgresPreferences(self._database)
         self.news_desk = PostgresNewsDesk(self._database)
+        self._database.measure(self.metrics, f"{NAME}/service")
+        self._directory_database.measure(self.metrics, f"{NAME}/directory")
+        self._tenants.measure(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
 
@@ -155,7 +162,13 @@ class Service:
 
     def _start_work(self) -> None:
         if Work.RELAY in self._work:
-            relay = Relay(self._database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept)
+            relay = Relay(
+                self._database,
+                self._publisher,
+                self.readiness,
+                kept=self.config.tenants.event_log_kept,
+                metrics=self.metrics,
+            )
             self.background.start("relay", relay.run)
             self.background.start("leftovers", self._tenant_outbox.look_after_leftovers)
         if Work.NOTIFY in self._work:
@@ -171,6 +184,7 @@ class Service:
             handle=partial(on_transfers, desk=self.news_desk, clock=self.clock),
             dead_letters=DeadLetters(self._publisher, group=group, clock=self.clock),
             readiness=self.readiness,
+            metrics=self.metrics,
         )
 
     async def _notify_on(self, notifier: Notifier) -> None:

@@ -83,7 +83,7 @@ class Service:
         self._directory_database = Database(
             logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
         )
-        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
+        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME, metrics=self.metrics)
         self._store = ObjectStore(config.object_store)
         directory = self._directory = Directory(self._directory_database)
         self._tenants = TenantConnections(
@@ -95,7 +95,11 @@ class Service:
             idle_seconds=config.tenants.idle_seconds,
         )
         self._tenant_outbox = TenantOutbox(
-            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+            self._database,
+            self._tenants,
+            self._publisher,
+            kept=config.tenants.event_log_kept,
+            metrics=self.metrics,
         )
         self.establishments = DirectoryEstablishments(directory)
         self.kept_answers = KeptAnswers(self._database, self.clock)
@@ -112,9 +116,13 @@ class Service:
         self.followers = handlers.Followers(self.jobs, interval_seconds=config.progress_interval_seconds)
         self.retention = _retention(config)
         self.rules = ImportRules(_guard_limits(config), config.max_attempts)
+        self._database.measure(self.metrics, f"{NAME}/service")
+        self._directory_database.measure(self.metrics, f"{NAME}/directory")
+        self._tenants.measure(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
         self.readiness.add_probe("object-store", self._store.ping)
+        self.readiness.at_the_end(self.followers.let_go)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
@@ -149,12 +157,19 @@ class Service:
             clock=self.clock,
             rules=self.rules,
             readiness=self.readiness,
+            metrics=self.metrics,
         )
         await worker.run()
 
     async def run_relay(self) -> None:
         """Publish this service's own outbox until cancelled."""
-        await Relay(self._database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept).run()
+        await Relay(
+            self._database,
+            self._publisher,
+            self.readiness,
+            kept=self.config.tenants.event_log_kept,
+            metrics=self.metrics,
+        ).run()
 
     async def run_ask_again(self) -> None:
         """Ask again for imports that were put aside, until cancelled."""

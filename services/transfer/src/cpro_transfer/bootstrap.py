@@ -16,6 +16,7 @@ import structlog
 from cpro_contracts import topics
 from cpro_platform.auth import Authenticator
 from cpro_platform.clock import Clock, SystemClock
+from cpro_platform.concurrency import let_finish
 from cpro_platform.consuming import Consumer
 from cpro_platform.database import Database, prepare_own_database
 from cpro_platform.dead_letters import DeadLetters
@@ -132,7 +133,7 @@ class Service:
         self._directory_database = Database(
             logins.to_directory(config.tenants.directory_conninfo), name=NAME, max_connections=4
         )
-        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME)
+        self._publisher = EventPublisher(config.kafka.bootstrap_servers, client_id=NAME, metrics=self.metrics)
         self._store = ObjectStore(config.object_store)
         self.directory = Directory(self._directory_database)
         self._tenants = self._tenants_as(privileges.Service.TRANSFER, config.tenants.max_open_connections)
@@ -145,10 +146,18 @@ class Service:
         self.pupils = TenantPupils(self._tenants)
         self.statistics = TransferStatistics(self._database, self.clock)
         self._tenant_outbox = TenantOutbox(
-            self._database, self._tenants, self._publisher, kept=config.tenants.event_log_kept
+            self._database,
+            self._tenants,
+            self._publisher,
+            kept=config.tenants.event_log_kept,
+            metrics=self.metrics,
         )
         self._privacy_outbox = TenantOutbox(
-            self._database, self._privacy_tenants, self._publisher, kept=config.tenants.event_log_kept
+            self._database,
+            self._privacy_tenants,
+            self._publisher,
+            kept=config.tenants.event_log_kept,
+            metrics=self.metrics,
         )
         self.reconciler = Reconciler(
             PostgresKnownFacts(self._database, self._projection, self.clock),
@@ -181,6 +190,10 @@ class Service:
         )
         self._sweep_measures = SweepMeasures(self.metrics)
         self._retention_measures = RetentionMeasures(self.metrics)
+        self._database.measure(self.metrics, f"{NAME}/service")
+        self._outbox_database.measure(self.metrics, f"{NAME}/outbox")
+        self._directory_database.measure(self.metrics, f"{NAME}/directory")
+        self._tenants.measure(self.metrics)
         self.readiness.add_probe("database", self._database.ping)
         self.readiness.add_probe("tenant-directory", self._directory_database.ping)
 
@@ -297,7 +310,11 @@ class Service:
             self.background.start(
                 "relay",
                 Relay(
-                    self._outbox_database, self._publisher, self.readiness, kept=self.config.tenants.event_log_kept
+                    self._outbox_database,
+                    self._publisher,
+                    self.readiness,
+                    kept=self.config.tenants.event_log_kept,
+                    metrics=self.metrics,
                 ).run,
             )
             self.background.start("statistics", self._gauges.run)
@@ -327,6 +344,7 @@ class Service:
             dead_letters=DeadLetters(self._publisher, group=self.config.join_group, clock=self.clock),
             batch_size=self.config.join_batch_messages,
             readiness=self.readiness,
+            metrics=self.metrics,
             session_timeout_seconds=self.config.consumer_session_seconds,
         )
 
@@ -335,7 +353,7 @@ class Service:
         delays = backoff(longest_seconds=10)
         while True:
             try:
-                claimed = await mover.move_next()
+                claimed = await let_finish(mover.move_next(), grace_seconds=self.config.stop_grace_seconds)
             except Exception as error:
                 if not is_transient(error):
                     raise

@@ -38,6 +38,8 @@ class Config(BaseSettings):
     """How many pupils of one pair of establishments move together."""
     concurrent_batches: int = Field(default=2, gt=0)
     lease_seconds: float = Field(default=30, gt=0)
+    stop_grace_seconds: float = Field(default=20, ge=0)
+    """How long a mover that is told to stop may end its batch. What it leaves waits for the end of its lease."""
     idle_in_transaction_seconds: float = Field(default=10, gt=0)
     """Shorter than the lease: the server ends the transaction of a mover that sleeps through it."""
     statistics_seconds: float = Field(default=30, gt=0)

@@ -82,7 +82,7 @@ async def prepared_config(servers: Servers) -> Config:
 
 
 def new_school(
-    config: Config, transport: httpx.ASGITransport, servers: Servers, *, among: Collection[int] | None = None
+    config: Config, transport: httpx.AsyncBaseTransport, servers: Servers, *, among: Collection[int] | None = None
 ) -> "School":
     """A school that no test used before, its jobs `among` these partitions; enter it to set it up."""
     uais = (f"{number:07}{uai_key(number)}" for number in _numbers)
@@ -96,7 +96,7 @@ class School:
 
     uai: str
     config: Config
-    transport: httpx.ASGITransport
+    transport: httpx.AsyncBaseTransport
     servers: Servers
     exported_at: datetime = EXPORTED
     client: httpx.AsyncClient = field(init=False)

@@ -84,6 +84,15 @@ class TransferWorld:
             )
             return [row[0] for row in await rows.fetchall()]
 
+    async def traces_of(self, event_type: str) -> dict[UUID, str]:
+        """By the pupil's id at the destination, the trace of each event of this type."""
+        async with self.database.begin() as tx:
+            rows = await tx.execute(
+                "SELECT (payload->>'destination_pupil_id')::uuid, traceparent FROM outbox WHERE type = %s",
+                (event_type,),
+            )
+            return dict(await rows.fetchall())
+
     async def ends(self, state: str, *, number: int = 1, **conditions: object) -> list[dict[str, Any]]:
         """Wait until so many transfers that meet the conditions are in this state."""
 
@@ -118,7 +127,7 @@ class TransferWorld:
         facts = PostgresFacts(self.database, Projection(), SystemClock())
         for school in self.schools.known.values():
             rows = await school.fetch(
-                "SELECT id, type, source, occurred_at, payload::text FROM outbox ORDER BY position"
+                "SELECT id, type, source, occurred_at, payload::text, traceparent FROM outbox ORDER BY position"
             )
             messages = [
                 Message("cpro.pupil", 0, number, Envelope.read(_headers(row), row[4].encode()))
@@ -273,8 +282,8 @@ async def eventually(
 
 
 def _headers(row: Sequence[Any]) -> list[tuple[str, bytes]]:
-    names = ("ce_id", "ce_type", "ce_source", "ce_time")
-    values = (str(row[0]), row[1], row[2], row[3].isoformat())
+    names = ("ce_id", "ce_type", "ce_source", "ce_time", "traceparent")
+    values = (str(row[0]), row[1], row[2], row[3].isoformat(), row[5] or "")
     return [(name, value.encode()) for name, value in zip(names, values, strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path
@@ -43,6 +44,7 @@ class _Live(BaseModel):
 class _Ready(BaseModel):
     ready: bool
     missing: dict[str, str]
+    since: dict[str, datetime]
 
 
 def create_app(
@@ -118,9 +120,13 @@ def operations_router(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        missing = await readiness.missing()
-        answer = _Ready(ready=not missing, missing=missing)
-        return JSONResponse(answer.model_dump(), status_code=503 if missing else 200)
+        found = await readiness.look()
+        answer = _Ready(
+            ready=not found,
+            missing={name: missing.reason for name, missing in found.items()},
+            since={name: missing.since for name, missing in found.items()},
+        )
+        return JSONResponse(answer.model_dump(mode="json"), status_code=503 if found else 200)
 
     @router.get("/metrics")
     async def render_metrics() -> Response:

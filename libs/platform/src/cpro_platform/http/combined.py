@@ -39,12 +39,17 @@ def combine(apps: Sequence[FastAPI], *, title: str = TITLE, http: HttpSettings |
         return JSONResponse({"live": True})
 
     async def readyz(_request: Request) -> Response:
-        missing = {
-            f"{app.title}: {name}": reason
+        found = {
+            f"{app.title}: {name}": missing
             for app in apps
-            for name, reason in (await app.state.readiness.missing()).items()
+            for name, missing in (await app.state.readiness.look()).items()
         }
-        return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
+        answer = {
+            "ready": not found,
+            "missing": {name: missing.reason for name, missing in found.items()},
+            "since": {name: missing.since.isoformat() for name, missing in found.items()},
+        }
+        return JSONResponse(answer, status_code=503 if found else 200)
 
     async def metrics(_request: Request) -> Response:
         shared = list({id(app.state.metrics): app.state.metrics for app in apps}.values())

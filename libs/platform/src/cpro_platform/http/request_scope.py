@@ -19,6 +19,7 @@ from cpro_platform.transience import is_transient
 
 # It is logged and answered. A UUID or a trace's id fits; a name, which somebody could write there, does not.
 _REQUEST_ID = re.compile(r"[0-9a-f-]{8,64}", re.IGNORECASE)
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _QUIET = {"/livez", "/readyz", "/metrics"}
 _log = get_logger(__name__)
 
@@ -34,6 +35,9 @@ class RequestScope:
             "Time from the request's head to the end of the answer",
             ["service", "method", "route", "status"],
         )
+        self._in_flight = metrics.gauge(
+            "cpro_http_requests_in_flight", "Requests that are being answered", ["service"]
+        ).labels(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,12 +49,15 @@ class RequestScope:
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id, service=self._service),
             tracing.continued_from(headers.get("traceparent")),
+            self._in_flight.track_inprogress(),
             tracing.span("request.handle", {"http.request.method": scope["method"]}, kind=SpanKind.SERVER) as span,
         ):
             status, seconds = await self._answer(scope, receive, send, request_id)
             route = getattr(scope.get("route"), "path", "unmatched")
             span.set_attributes({"http.route": route, "http.response.status_code": status})
-            self._seconds.labels(self._service, scope["method"], route, str(status)).observe(seconds)
+            # Callers may call a method what they like; a label may not be what callers like.
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._seconds.labels(self._service, method, route, str(status)).observe(seconds)
             log = _log.debug if scope["path"] in _QUIET else _log.info
             # The template of the route, not its path; and never the query: they may hold what is looked for.
             log(

@@ -19,7 +19,8 @@ app = typer.Typer(help="Logo and stamp of the establishments.", no_args_is_help=
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, background=False)), config.http)
+    service = Service(config, background=False)
+    serve(create(service), config.http, service.readiness)
 
 
 @app.command()
@@ -51,5 +52,5 @@ def migrate() -> None:
 def _configured() -> Config:
     config = Config()
     logs.configure(config.telemetry, service=NAME)
-    tracing.configure(NAME)
+    tracing.configure(NAME, config.telemetry)
     return config

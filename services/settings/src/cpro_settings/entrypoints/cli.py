@@ -17,7 +17,8 @@ app = typer.Typer(help="The establishment sheet and the transfer opt-in.", no_ar
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, work=Work.NOTHING)), config.http)
+    service = Service(config, work=Work.NOTHING)
+    serve(create(service), config.http, service.readiness)
 
 
 @app.command()
@@ -45,5 +46,5 @@ def migrate() -> None:
 def _configured() -> Config:
     config = Config()
     logs.configure(config.telemetry, service=NAME)
-    tracing.configure(NAME)
+    tracing.configure(NAME, config.telemetry)
     return config

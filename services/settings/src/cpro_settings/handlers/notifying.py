@@ -40,7 +40,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from cpro_contracts.transfers import TransferCompleted, TransferUndone
-from cpro_platform import crash_points
+from cpro_platform import crash_points, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.consuming import Message
 from cpro_settings.domain.notifications import (
@@ -133,7 +133,9 @@ async def on_transfers(messages: Sequence[Message], *, desk: NewsDesk, clock: Cl
             case _:
                 pass  # planned, held, cancelled, authorised: nothing has moved
     if news or undone:
-        await desk.take_in(news, undone, clock.now())
+        came_with = [message.envelope.traceparent for message in messages]
+        with tracing.batch("news.take_in", came_with, {"messaging.batch.message_count": len(messages)}):
+            await desk.take_in(news, undone, clock.now())
 
 
 def _news(event: TransferCompleted) -> list[News]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from opentelemetry.trace import SpanKind
+
 from cpro_contracts import topics
 from cpro_contracts.imports import SiecleImportRequested
 from cpro_platform import tracing
@@ -9,6 +11,7 @@ from cpro_platform.clock import Clock
 from cpro_platform.consuming import Consumer, Message
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher
+from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_siecle_import.handlers import ImportRules, run_import
 from cpro_siecle_import.ports import Exports, JobsAtWork, Rosters
@@ -27,6 +30,7 @@ def import_worker(
     clock: Clock,
     rules: ImportRules,
     readiness: Readiness,
+    metrics: Metrics,
 ) -> Consumer[Message]:
     """A consumer that carries out imports, one at a time. More processes share the partitions.
 
@@ -41,7 +45,11 @@ def import_worker(
                 continue
             with (
                 tracing.continued_from(message.envelope.traceparent),
-                tracing.span("import.run", {"uai": event.uai, "import_id": str(event.import_id)}),
+                tracing.span(
+                    "import.run",
+                    tracing.KAFKA | {"uai": event.uai, "import_id": str(event.import_id)},
+                    kind=SpanKind.CONSUMER,
+                ),
             ):
                 await run_import(
                     event.uai,
@@ -61,6 +69,7 @@ def import_worker(
         dead_letters=DeadLetters(publisher, group=group, clock=clock),
         batch_size=1,
         readiness=readiness,
+        metrics=metrics,
         session_timeout_seconds=session_timeout_seconds,
         max_poll_interval_seconds=max_poll_seconds,
     )

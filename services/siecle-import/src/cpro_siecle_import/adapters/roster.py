@@ -12,8 +12,8 @@ from psycopg.rows import class_row, dict_row
 
 from cpro_contracts import topics
 from cpro_contracts.pupils import PupilCreated, PupilDeactivated, PupilEvent, PupilReactivated, PupilWithdrawn
+from cpro_platform import tracing
 from cpro_platform.database import Connection
-from cpro_platform.tracing import current_traceparent
 from cpro_siecle_import.adapters import roster_sql
 from cpro_siecle_import.domain import refusals
 from cpro_siecle_import.domain.export import AppliedExport, Export
@@ -206,6 +206,7 @@ class TenantRosterWork:
         await self._tx.execute(_count_records(), parameters)
         return int(found[0]) if found else 0
 
+    @tracing.traced("import.apply", tracing.DATABASE)
     async def apply(self, job: Job, export: Export, school_year: int, planned: Planned, now: datetime) -> Applied:
         """Write the pupils, note the import as applied, and put the events into the outbox."""
         parameters: dict[str, object] = {
@@ -223,7 +224,7 @@ class TenantRosterWork:
             "source": SOURCE,
             "uai": self._uai,
             "occurred_at": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            "traceparent": current_traceparent(),
+            "traceparent": tracing.current_traceparent(),
         }
         for statement in roster_sql.APPLY:
             await self._tx.execute(statement, parameters)

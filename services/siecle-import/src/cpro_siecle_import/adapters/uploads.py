@@ -6,6 +6,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import IO, BinaryIO, cast
 
+from cpro_platform import tracing
 from cpro_platform.object_store import ObjectMissingError, ObjectStore
 from cpro_siecle_import.errors import UploadMissingError
 from cpro_siecle_import.ports import Upload
@@ -20,6 +21,7 @@ class S3Uploads:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
+    @tracing.traced("upload.keep", tracing.STORE)
     async def keep(self, object_key: str, chunks: AsyncIterator[bytes]) -> Upload:
         """Store a stream, counting and hashing it on the way. What `chunks` raises leaves no object behind."""
         digest, size = sha256(), 0

@@ -18,7 +18,8 @@ app = typer.Typer(help="Import of the national pupil file (SIECLE) into an estab
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, work=Work.NOTHING)), config.http)
+    service = Service(config, work=Work.NOTHING)
+    serve(create(service), config.http, service.readiness)
 
 
 @app.command()
@@ -77,5 +78,5 @@ def _work(kind: Work) -> None:
 def _configured() -> Config:
     config = Config()
     logs.configure(config.telemetry, service=NAME)
-    tracing.configure(NAME)
+    tracing.configure(NAME, config.telemetry)
     return config

@@ -37,6 +37,7 @@ class Followers:
         self._interval_seconds = interval_seconds
         self._followed: dict[UUID, _Followed] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._letting_go = False
 
     @property
     def number(self) -> int:
@@ -44,7 +45,9 @@ class Followers:
         return sum(followed.followers for followed in self._followed.values())
 
     async def follow(self, job: Job, *, seen_revision: int | None = None) -> AsyncGenerator[Job, None]:
-        """The import now, unless it was seen at this revision, then whenever it has changed, until it is at rest."""
+        """The import now, unless it was seen at this revision, then whenever it has changed, until it is at rest
+        or we are stopping.
+        """
         followed = self._followed.setdefault(job.id, _Followed(job))
         followed.followers += 1
         followed.show(job)
@@ -56,7 +59,7 @@ class Followers:
                 if current.revision != told:
                     told = current.revision
                     yield current
-                if current.state in AT_REST:
+                if current.state in AT_REST or self._letting_go:
                     return
                 if followed.latest.revision == told:
                     await followed.changed.wait()
@@ -64,6 +67,12 @@ class Followers:
             followed.followers -= 1
             if not followed.followers:
                 self._followed.pop(job.id, None)
+
+    def let_go(self) -> None:
+        """Let everyone go after what they have seen: they follow on elsewhere, from there."""
+        self._letting_go = True
+        for followed in self._followed.values():
+            followed.changed.set()
 
     async def stop(self) -> None:
         """Look no more."""

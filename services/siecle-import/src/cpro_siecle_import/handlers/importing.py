@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from cpro_platform import crash_points
+from cpro_platform import crash_points, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.logs import get_logger
 from cpro_platform.transience import is_transient
@@ -140,6 +140,7 @@ class _Stop:
     reasons: tuple[StopReason, ...]
 
 
+@tracing.traced("import.read", tracing.STORE)
 async def _read(job: Job, work: RosterWork, exports: Exports, reporter: "_Reporter") -> Export:
     """Take the lines into the database, then say whether the file as a whole may be applied."""
     received_on = job.requested_at.astimezone(SCHOOLS_TIME).replace(tzinfo=None)
@@ -159,6 +160,7 @@ async def _read(job: Job, work: RosterWork, exports: Exports, reporter: "_Report
     return export
 
 
+@tracing.traced("import.compare", tracing.DATABASE)
 async def _plan(
     job: Job, export: Export, work: RosterWork, reporter: "_Reporter", rules: ImportRules
 ) -> tuple[_Stop | None, int, Planned]:
@@ -184,6 +186,7 @@ async def _plan(
     return (_Stop(reasons) if reasons else None), school_year, planned
 
 
+@tracing.traced("import.publish", tracing.KAFKA)
 async def _publish(
     job: Job,
     applied: Applied,

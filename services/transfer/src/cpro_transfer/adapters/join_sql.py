@@ -63,10 +63,11 @@ WHERE EXCLUDED.opt_in_revision > known.opt_in_revision
 RETURNING uai
 """
 MATCH_KEYS_OF = """
-SELECT DISTINCT here.match_key FROM enrolment here
+SELECT here.match_key, min(here.uai) FROM enrolment here
 WHERE here.uai = ANY (%s) AND here.match_key NOT LIKE 'pupil:%%' AND EXISTS (
     SELECT 1 FROM enrolment other WHERE other.match_key = here.match_key AND other.uai <> here.uai
 )
+GROUP BY here.match_key
 """
 
 VERDICTS = """
@@ -164,12 +165,13 @@ PLAN = f"""
 WITH verdict AS ({VERDICTS})
 INSERT INTO transfer AS known (match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai,
     destination_pupil_id, destination_revision, origin_opt_in_revision, destination_opt_in_revision, called_for_at,
-    state, reason, due_at)
+    state, reason, due_at, traceparent)
 SELECT v.match_key, v.origin_uai, v.origin_pupil_id, v.origin_revision, v.destination_uai, v.destination_pupil_id,
     v.destination_revision, coalesce(v.origin_opt_in_revision, 0), v.destination_opt_in_revision, v.called_for_at,
     CASE v.verdict WHEN 'move' THEN 'planned' ELSE 'held' END,
     CASE v.verdict WHEN 'move' THEN NULL ELSE v.verdict END,
-    CASE v.verdict WHEN 'move' THEN now() + make_interval(secs => %(settling_seconds)s) END
+    CASE v.verdict WHEN 'move' THEN now() + make_interval(secs => %(settling_seconds)s) END,
+    coalesce(%(traces)s::jsonb ->> v.match_key, %(traceparent)s)
 FROM verdict v
 WHERE v.verdict IN ('move', 'ambiguous_destination')
     AND NOT EXISTS (
@@ -183,7 +185,7 @@ ON CONFLICT (match_key, origin_uai, origin_revision, destination_uai) DO UPDATE 
     origin_opt_in_revision = EXCLUDED.origin_opt_in_revision,
     destination_opt_in_revision = EXCLUDED.destination_opt_in_revision,
     called_for_at = EXCLUDED.called_for_at, state = EXCLUDED.state, reason = EXCLUDED.reason, due_at = EXCLUDED.due_at,
-    detail = NULL, cancel_requested = NULL, attempts = 0, state_changed_at = now()
+    detail = NULL, cancel_requested = NULL, attempts = 0, state_changed_at = now(), traceparent = EXCLUDED.traceparent
 WHERE known.state = 'cancelled' AND known.reason <> 'cancelled_by_support'
     OR known.state = 'planned' AND known.destination_pupil_id <> EXCLUDED.destination_pupil_id
     OR (known.state = 'held' OR known.state = 'cancelled') AND (known.destination_revision,

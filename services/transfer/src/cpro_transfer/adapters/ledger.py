@@ -8,10 +8,10 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 
 from cpro_contracts.transfers import Reason, TransferCompleted, TransferUndone
-from cpro_platform import crash_points, outbox
+from cpro_platform import crash_points, outbox, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
-from cpro_transfer.adapters import authorisation_gate
+from cpro_transfer.adapters import authorisation_gate, import_traces
 from cpro_transfer.adapters.authorisation_gate import acts_under_authorisation
 from cpro_transfer.adapters.projection import SOURCE, Projection, event_of
 from cpro_transfer.domain.transfers import RETRIED_AFTER, Claim, TransferState
@@ -21,7 +21,7 @@ _LONGEST_DELAY = timedelta(minutes=5)
 
 # One pair of establishments at a time, the one that has waited longest. A crashed mover's transfers are due again when
 # the lease ends: `due_at` holds that moment. One that undoes another is a batch of its own: fixed rows move, not all.
-_CLAIM = """
+_CLAIM = f"""
 WITH pair AS (
     SELECT origin_uai, destination_uai, undoes FROM transfer
     WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -36,7 +36,8 @@ UPDATE transfer t SET epoch = epoch + 1, worker = %(worker)s, lease_until = cloc
     state_changed_at = CASE WHEN state IN ('planned', 'held') THEN now() ELSE state_changed_at END
 FROM batch WHERE t.id = batch.id
 RETURNING t.id, t.epoch, t.match_key, t.state, t.cancel_requested IS NOT NULL AS cancel_requested,
-    t.origin_uai, t.origin_pupil_id, t.destination_uai, t.destination_pupil_id, t.undoes
+    t.origin_uai, t.origin_pupil_id, t.destination_uai, t.destination_pupil_id, t.undoes, t.traceparent,
+    {import_traces.OF_TRANSFER} AS imports
 """
 _MINE = "SELECT * FROM unnest(%(ids)s::uuid[], %(epochs)s::bigint[]) AS mine (id, epoch)"
 _RENEW = f"""
@@ -161,6 +162,7 @@ class PostgresLedger:
                 self._on_landing(took_seconds)
         return {row[0] for row in rows if row[1]}
 
+    @tracing.traced("authorisations.ask", tracing.DATABASE)
     async def pass_gate(self, claims: Sequence[Claim]) -> dict[UUID, Reason]:
         """Ask once more, under lock, whether the authorisations that these act under still hold.
 
@@ -173,6 +175,7 @@ class PostgresLedger:
         async with self._database.begin() as tx:
             return await authorisation_gate.pass_gate(tx, claims, self._clock.now())
 
+    @tracing.traced("transfers.complete", tracing.DATABASE)
     async def complete(self, claims: Mapping[Claim, int]) -> None:
         """Both receipts are there: note the number of records, publish, and plan what may follow."""
         mine = _mine(list(claims))
@@ -188,7 +191,14 @@ class PostgresLedger:
             undone = await _changed(tx, _UNDO, {"ids": [row["id"] for row in rows]}) if undoing else []
             open_ended = await tx.execute(_TO_DERIVE, {"match_keys": [row["match_key"] for row in rows]})
             events_after = await self._projection.derive(tx, [row[0] for row in await open_ended.fetchall()])
-            await outbox.add(tx, [*events, *map(_undone, undone), *events_after], source=SOURCE, clock=self._clock)
+            traces = _traces([*(row for row in rows if not row["undoes"]), *undone], more=len(events_after))
+            await outbox.add(
+                tx,
+                [*events, *map(_undone, undone), *events_after],
+                source=SOURCE,
+                clock=self._clock,
+                traceparents=traces,
+            )
             crash_points.reach("move.completing")
 
     async def hold(self, claims: Sequence[Claim], reason: Reason, detail: str = "") -> None:
@@ -216,11 +226,18 @@ class PostgresLedger:
             # No fact calls for one that undoes another: it is support's, and the audit trail tells of it.
             rows = [row for row in changed if not row["undoes"]]
             events_after = await self._projection.derive(tx, sorted({row["match_key"] for row in rows}))
-            await outbox.add(tx, [*map(event_of, rows), *events_after], source=SOURCE, clock=self._clock)
+            traces = _traces(rows, more=len(events_after))
+            events = [*map(event_of, rows), *events_after]
+            await outbox.add(tx, events, source=SOURCE, clock=self._clock, traceparents=traces)
 
 
 def _authorised(rows: Sequence[dict[str, Any]]) -> list[UUID]:
     return [row["id"] for row in rows if acts_under_authorisation(row["match_key"])]
+
+
+def _traces(rows: Sequence[dict[str, Any]], *, more: int) -> list[str | None]:
+    """The traces of what is told of these transfers, each in its own; of what else follows, the one under way."""
+    return [*(tracing.in_trace_of(row["traceparent"]) for row in rows), *[tracing.current_traceparent()] * more]
 
 
 def _mine(claims: Sequence[Claim]) -> dict[str, Any]:

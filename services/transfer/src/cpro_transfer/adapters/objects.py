@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from uuid import UUID
 
+from cpro_platform import tracing
 from cpro_platform.object_store import ObjectMissingError, ObjectStore
 from cpro_transfer.domain.transfers import Claim
 from cpro_transfer.ports.moving import Attachment
@@ -23,6 +24,7 @@ class RecordObjects:
         self._store = store
         self._turns = asyncio.Semaphore(concurrency)
 
+    @tracing.traced("files.copy", tracing.STORE)
     async def copy(self, claims: Sequence[Claim], attachments: Sequence[Attachment]) -> Mapping[UUID, str]:
         """Copy the files to the destination and verify each. Returns the transfers that can't, with why.
 
@@ -46,6 +48,7 @@ class RecordObjects:
             [key for key, epoch in zip(keys, epochs, strict=True) if epoch <= claim.epoch and epoch != but_of_epoch]
         )
 
+    @tracing.traced("files.remove", tracing.STORE)
     async def remove(self, object_keys: Sequence[str]) -> None:
         """Remove objects. Absent ones are fine."""
         if object_keys:

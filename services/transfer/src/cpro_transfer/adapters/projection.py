@@ -12,13 +12,16 @@ Two transactions that each see half of the facts must not both conclude that the
 
 In READ COMMITTED each statement sees what was committed before it began, so whoever comes second sees the first.
 
-Of all this only match keys that a second establishment knows are in need: a transfer has two ends, and enrolments are
-never deleted, so under the others nothing was called for before, and nothing is after.
+Of all this only match keys that a second establishment knows are in need: a transfer has two ends, and an enrolment
+goes only with what it had called for, so under the others nothing was called for before, and nothing is after.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from psycopg.rows import dict_row
@@ -26,11 +29,12 @@ from psycopg.rows import dict_row
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import PupilDeactivated, PupilEvent, PupilWithdrawn
 from cpro_contracts.transfers import Reason, TransferCancelled, TransferEvent, TransferHeld, TransferPlanned
-from cpro_platform import crash_points, outbox
+from cpro_platform import crash_points, outbox, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_transfer.adapters import join_sql, rekeyed_pupils
-from cpro_transfer.ports.joining import Fact
+from cpro_transfer.adapters.import_traces import ImportTraces
+from cpro_transfer.ports.joining import Fact, Trace
 
 SOURCE = "/services/transfer"
 DUE_CHANNEL = "transfer_due"
@@ -79,6 +83,9 @@ def prepared(fact: Fact) -> PreparedFact:
     return EnrolmentRow.of(event, fact.time) if isinstance(event, PupilEvent) and event.formerly is None else fact
 
 
+_NO_TRACES: Mapping[str, str | None] = MappingProxyType({})
+
+
 class Projection:
     """Writes what events say and derives transfers, inside the caller's transaction."""
 
@@ -86,9 +93,16 @@ class Projection:
         self._settling_seconds = settling_seconds
 
     async def apply(
-        self, tx: Connection, facts: Sequence[PreparedFact], partitions: Iterable[str]
-    ) -> list[TransferEvent]:
-        """Take in a batch, and plan or cancel what follows. Returns the events to publish.
+        self,
+        tx: Connection,
+        facts: Sequence[PreparedFact],
+        partitions: Iterable[str],
+        traces: Mapping[str, str | None] = _NO_TRACES,
+    ) -> list[tuple[TransferEvent, str | None]]:
+        """Take in a batch, and plan or cancel what follows. Returns the events to publish, each with its trace.
+
+        `traces` says to which trace belongs what follows from the facts under a match key, or of an establishment (by
+        its UAI); what else follows belongs to the one under way.
 
         Safe to repeat and to reorder: a revision that is not higher than the known one changes nothing.
         """
@@ -111,17 +125,30 @@ class Projection:
         if touched and of_establishments:
             # Before the first of them is changed: new ones are made in one order by all.
             await tx.execute(join_sql.KNOW_ESTABLISHMENTS, (_array(map(_quoted, touched)),))
-        touched |= await self._note_establishments(tx, of_establishments)
+        opened_or_closed = await self._note_establishments(tx, of_establishments)
+        # A pupil's event that came again in the same batch has called for nothing.
+        of_keys = {key: traces.get(uai) for key, uai in opened_or_closed.items()}
+        of_keys |= {key: traces[key] for key in touched if key in traces}
+        touched |= opened_or_closed.keys()
         touched |= await rekeyed_pupils.carry_over(tx, rekeyed)
-        return await self.derive(tx, sorted(touched))
+        events = await self.derive(tx, sorted(touched), of_keys)
+        return [(event, of_keys.get(event.match_key) or tracing.current_traceparent()) for event in events]
 
-    async def derive(self, tx: Connection, match_keys: Sequence[str]) -> list[TransferEvent]:
+    async def derive(
+        self, tx: Connection, match_keys: Sequence[str], traces: Mapping[str, str | None] = _NO_TRACES
+    ) -> list[TransferEvent]:
         """Plan, hold or cancel transfers so that they agree with the facts under these match keys."""
         if not match_keys:
             return []
         in_one_text = _array(map(_quoted, match_keys))
         keys = (in_one_text,)
-        arguments = {"match_keys": in_one_text, "settling_seconds": self._settling_seconds}
+        arguments = {
+            "match_keys": in_one_text,
+            "settling_seconds": self._settling_seconds,
+            "traceparent": (current := tracing.current_traceparent()),
+            # Those of another trace only: mostly all that a batch holds was told by one import.
+            "traces": json.dumps({key: traces[key] for key in match_keys if (traces.get(key) or current) != current}),
+        }
         async with tx.pipeline():
             await tx.execute(join_sql.KNOW_ESTABLISHMENTS, keys)
             await tx.execute(join_sql.LOCK_ESTABLISHMENTS, keys)
@@ -150,7 +177,8 @@ class Projection:
         columns = [_array(column) for column in zip(*newest.values(), strict=True)]
         return {str(found[0]) for found in await (await tx.execute(join_sql.ENROL, columns)).fetchall()}
 
-    async def _note_establishments(self, tx: Connection, facts: Sequence[Fact]) -> set[str]:
+    async def _note_establishments(self, tx: Connection, facts: Sequence[Fact]) -> dict[str, str]:
+        """Note what is newer; the match keys that it may decide, each with one of the UAIs that changed."""
         changed: set[str] = set()
         for fact in sorted(facts, key=lambda fact: (fact.event.uai, fact.event.revision)):
             event = fact.event
@@ -160,8 +188,8 @@ class Projection:
                 said = (event.uai, event.enabled, event.roster_source, event.revision, event.occurred_at, fact.time)
                 changed |= {str(row[0]) for row in await (await tx.execute(join_sql.UPSERT_OPT_IN, said)).fetchall()}
         if not changed:
-            return set()
-        return {str(row[0]) for row in await (await tx.execute(join_sql.MATCH_KEYS_OF, (sorted(changed),))).fetchall()}
+            return {}
+        return dict(await (await tx.execute(join_sql.MATCH_KEYS_OF, (sorted(changed),))).fetchall())
 
 
 def _array(elements: Iterable[str]) -> str:
@@ -175,6 +203,10 @@ _in_words = lru_cache(maxsize=1_000)(datetime.isoformat)
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if "\\" in text else text[1:-1]
 
 
 def event_of(row: dict[str, object]) -> TransferEvent:
@@ -202,17 +234,42 @@ class PostgresFacts:
         self._database = database
         self._projection = projection
         self._clock = clock
+        self._imports = ImportTraces(database)
 
     def prepare(self, fact: Fact) -> PreparedFact:
         """The fact with the row that it becomes."""
         return prepared(fact)
 
-    async def take_in(self, facts: Sequence[PreparedFact], partitions: Iterable[str]) -> None:
+    async def take_in(
+        self, facts: Sequence[PreparedFact], partitions: Iterable[str], traces: Sequence[Trace] = ()
+    ) -> None:
         """Note the facts and what follows from them: transfers planned, held or cancelled, with their events.
 
-        One transaction. Safe to repeat, in any order, after any time.
+        One transaction, after one for the traces of new imports. Safe to repeat, in any order, after any time.
         """
+        of_facts = list(zip(facts, traces, strict=True)) if traces else []
+        await self._imports.note(_told_by_imports(of_facts))
+        traces_of_facts = dict(_traces(of_facts))
         async with self._database.begin() as tx:
-            events = await self._projection.apply(tx, facts, partitions)
-            await outbox.add(tx, events, source=SOURCE, clock=self._clock)
+            told = await self._projection.apply(tx, facts, partitions, traces_of_facts)
+            events, of_events = [event for event, _ in told], [traceparent for _, traceparent in told]
+            await outbox.add(tx, events, source=SOURCE, clock=self._clock, traceparents=of_events)
             crash_points.reach("join.applied")
+
+
+def _told_by_imports(facts: Iterable[tuple[PreparedFact, Trace]]) -> dict[str, str]:
+    return {
+        fact.import_id: trace.came_with
+        for fact, trace in facts
+        if isinstance(fact, EnrolmentRow) and fact.import_id != "NULL" and trace.came_with is not None
+    }
+
+
+def _traces(facts: Iterable[tuple[PreparedFact, Trace]]) -> Iterator[tuple[str, str | None]]:
+    for fact, trace in facts:
+        if isinstance(fact, EnrolmentRow):
+            yield _unquoted(fact.match_key), trace.goes_on_as
+        elif isinstance(fact.event, PupilEvent):
+            yield fact.event.match_key, trace.goes_on_as
+        else:
+            yield fact.event.uai, trace.goes_on_as

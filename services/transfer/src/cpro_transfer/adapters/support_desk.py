@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 
 from cpro_contracts.transfers import Reason
-from cpro_platform import crash_points, outbox
+from cpro_platform import crash_points, outbox, tracing
 from cpro_platform.clock import Clock
 from cpro_platform.database import Connection, Database
 from cpro_transfer.adapters.audit_trail import AuditTrail
@@ -63,11 +63,12 @@ _UNDO_OF = f"{TRANSFER} WHERE undoes = %s FOR UPDATE"
 # One that was cancelled, or is held, starts anew under the new ticket; its epoch goes on, and so do its fences.
 _PLAN_UNDO = """
 INSERT INTO transfer AS known (id, match_key, origin_uai, origin_pupil_id, origin_revision, destination_uai,
-    destination_pupil_id, origin_opt_in_revision, called_for_at, state, due_at, undoes, ticket)
+    destination_pupil_id, origin_opt_in_revision, called_for_at, state, due_at, undoes, ticket, traceparent)
 VALUES (%(id)s, %(match_key)s, %(origin_uai)s, %(origin_pupil_id)s, 0, %(destination_uai)s, %(destination_pupil_id)s, 0,
-    now(), 'planned', clock_timestamp(), %(undoes)s, %(ticket)s)
+    now(), 'planned', clock_timestamp(), %(undoes)s, %(ticket)s, %(traceparent)s)
 ON CONFLICT (id) DO UPDATE SET state = 'planned', reason = NULL, detail = NULL, cancel_requested = NULL, attempts = 0,
-    ticket = EXCLUDED.ticket, called_for_at = now(), state_changed_at = now(), due_at = clock_timestamp()
+    ticket = EXCLUDED.ticket, traceparent = EXCLUDED.traceparent, called_for_at = now(), state_changed_at = now(),
+    due_at = clock_timestamp()
 WHERE known.state IN ('cancelled', 'held')
 """
 _PAGE = """
@@ -208,6 +209,7 @@ def _undo(undo_id: UUID, transfer: Transfer, order: Order) -> dict[str, object]:
         "destination_pupil_id": transfer.origin_pupil_id,
         "undoes": transfer.id,
         "ticket": order.ticket,
+        "traceparent": tracing.current_traceparent(),
     }
 
 

@@ -25,7 +25,7 @@ import psycopg
 
 from cpro_contracts.identifiers import AUTHORISATION_KEY_PREFIX
 from cpro_contracts.transfers import Reason
-from cpro_platform import crash_points
+from cpro_platform import crash_points, tracing
 from cpro_platform.concurrency import both, read_ahead
 from cpro_platform.database import Connection
 from cpro_tenant_db import catalogue
@@ -163,6 +163,7 @@ class TenantRecords:
         self._idle_ms = str(int(idle_in_transaction_seconds * 1000))
         self._lock_ms = str(int(lock_timeout_seconds * 1000))
 
+    @tracing.traced("destination.prepare", tracing.DATABASE)
     async def prepare(self, destination_uai: str, claims: Sequence[Claim], *, to_land: bool) -> Prepared:
         """Raise the fence at the destination, so that no earlier epoch can land; read what it knows of the pupils.
 
@@ -185,6 +186,7 @@ class TenantRecords:
             frozenset(set(ids) - _of_transfers(raised)),
         )
 
+    @tracing.traced("origin.hold", tracing.DATABASE)
     async def hold(
         self,
         origin_uai: str,
@@ -246,6 +248,7 @@ class TenantRecords:
         )
         return frozenset(_of_transfers(held)), [Attachment(**row) for row in attachments]
 
+    @tracing.traced("destination.land", tracing.DATABASE)
     async def land(
         self, origin_uai: str, destination_uai: str, claims: Sequence[Claim], claim_id: UUID
     ) -> Mapping[UUID, Landed]:
@@ -295,6 +298,7 @@ class TenantRecords:
             crash_points.reach("move.landing")
         return {claim.id: arrival for claim, arrival in landed.items()}
 
+    @tracing.traced("origin.finish", tracing.DATABASE)
     async def finish(self, origin_uai: str, landed: Mapping[Claim, Landed], claim_id: UUID) -> Sequence[str]:
         """Delete the rows at the origin, write the outgoing receipts and release the holds.
 
@@ -323,6 +327,7 @@ class TenantRecords:
             (keys,) = await together(tx, (_OBJECTS_TO_REMOVE, everyone))
         return [row["object_key"] for row in keys]
 
+    @tracing.traced("origin.release", tracing.DATABASE)
     async def release(self, origin_uai: str, claims: Sequence[Claim]) -> None:
         """Take the holds away: nothing has moved. Does nothing where there is none, or a later epoch's.
 
@@ -331,6 +336,7 @@ class TenantRecords:
         async with self._transaction(origin_uai) as tx:
             await together(tx, (_RAISE_FENCE, _arguments(claims)), (_RELEASE, _arguments(claims)))
 
+    @tracing.traced("origin.forget_files", tracing.DATABASE)
     async def forget_objects(self, origin_uai: str, object_keys: Sequence[str]) -> None:
         """These objects are gone from the store."""
         async with self._transaction(origin_uai) as tx:

@@ -4,7 +4,8 @@ planned ─► holding ─► copying ─► landed ─► completed
 └──► cancelled / held        (landed: the destination committed. From here it only goes forward.)
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -129,6 +130,10 @@ class Claim:
     destination_pupil_id: UUID
     undoes: UUID | None = None
     """The transfer that this one takes back: exactly the rows of its receipt move, whoever the pupil is by now."""
+    traceparent: str | None = field(default=None, compare=False)
+    """The trace that it belongs to."""
+    imports: Sequence[str] = field(default=(), compare=False)
+    """The traces of the two schools' imports that told of it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TransferState(self.state))

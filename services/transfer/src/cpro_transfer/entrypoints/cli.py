@@ -21,7 +21,8 @@ app = typer.Typer(help="Join departures and arrivals, and move the records.", no
 def api() -> None:
     """Serve the HTTP API."""
     config = _configured()
-    serve(create(Service(config, work=Work.NOTHING)), config.http)
+    service = Service(config, work=Work.NOTHING)
+    serve(create(service), config.http, service.readiness)
 
 
 @app.command()
@@ -116,5 +117,5 @@ def _work(work: Work) -> None:
 def _configured() -> Config:
     config = Config()
     logs.configure(config.telemetry, service=NAME)
-    tracing.configure(NAME)
+    tracing.configure(NAME, config.telemetry)
     return config

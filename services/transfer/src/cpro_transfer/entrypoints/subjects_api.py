@@ -101,7 +101,8 @@ async def export(asked: SubjectIn, service: Wired, principal: Support, response:
 
 @router.post("/erase", summary="Effacer un élève",
              responses=documented(refusals.SUBJECT_UNKNOWN, refusals.TICKET_MALFORMED, problems.INVALID_UAI,
-                                  refusals.TRANSFER_UNDER_WAY, refusals.ERASURE_PLAN_CHANGED, problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
+                                  refusals.TRANSFER_UNDER_WAY, refusals.ERASURE_PLAN_CHANGED,
+                                  problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
 async def erase(asked: ErasureIn, service: Wired, principal: Support) -> ErasureOut:
     """Redemander ce qui a été interrompu le termine ; redemander ce qui est fait ne change rien."""
     place = Place(_checked(asked.uai), asked.pupil_id)

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from typing import Generic, NamedTuple
 
+from opentelemetry.trace import SpanKind
+
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import PupilEvent
+from cpro_platform import tracing
 from cpro_platform.consuming import Message
 from cpro_platform.errors import PoisonMessageError
-from cpro_transfer.ports.joining import Fact, Facts, PreparedFact
+from cpro_transfer.ports.joining import Fact, Facts, PreparedFact, Trace
 
 _TAKEN_IN = (PupilEvent, EstablishmentUpdated, TransferOptInChanged)
 
 
 class PreparedEvent(NamedTuple, Generic[PreparedFact]):
-    """The fact that an event tells of, and the Kafka partition where it was read."""
+    """The fact that an event tells of, the Kafka partition where it was read, and the trace that it belongs to."""
 
     fact: PreparedFact
     partition: str
+    traceparent: str | None = None
 
 
 def prepare_event(message: Message, facts: Facts[PreparedFact]) -> PreparedEvent[PreparedFact]:
@@ -28,9 +32,14 @@ def prepare_event(message: Message, facts: Facts[PreparedFact]) -> PreparedEvent
     event = message.envelope.event
     if not isinstance(event, _TAKEN_IN):
         raise PoisonMessageError(f"{event.type} has no place on {message.topic}")
-    return PreparedEvent(facts.prepare(Fact(event, message.envelope.time)), f"{message.topic}/{message.partition}")
+    fact = facts.prepare(Fact(event, message.envelope.time))
+    return PreparedEvent(fact, f"{message.topic}/{message.partition}", message.envelope.traceparent)
 
 
 async def on_events(events: Sequence[PreparedEvent[PreparedFact]], facts: Facts[PreparedFact]) -> None:
     """Take in one batch. Safe to repeat: the revisions decide, not the order or the number of deliveries."""
-    await facts.take_in([event.fact for event in events], {event.partition for event in events})
+    came_with = [event.traceparent for event in events]
+    about = {"messaging.batch.message_count": len(events)}
+    with tracing.batch("facts.take_in", came_with, about, kind=SpanKind.CONSUMER) as goes_on_as:
+        traces = [Trace(traceparent, goes_on_as(traceparent)) for traceparent in came_with]
+        await facts.take_in([event.fact for event in events], {event.partition for event in events}, traces)

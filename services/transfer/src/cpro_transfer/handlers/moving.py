@@ -116,7 +116,9 @@ class Mover:
             return 0
         crash_points.reach("move.claimed")
         route = {"origin": claims[0].origin_uai, "destination": claims[0].destination_uai}
-        with tracing.span("transfer.move", route | {"pupils": len(claims)}):
+        imports = [traceparent for claim in claims for traceparent in claim.imports]
+        about = route | {"pupils": len(claims)}
+        with tracing.batch("transfer.move", (claim.traceparent for claim in claims), about, links=imports):
             async with self._lease_kept(claims):
                 await self._carry(claims)
         return len(claims)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from cpro_contracts.establishments import EstablishmentUpdated, TransferOptInChanged
 from cpro_contracts.pupils import PupilEvent
@@ -17,6 +17,13 @@ class Fact:
     time: datetime
 
 
+class Trace(NamedTuple):
+    """The trace that a fact belongs to: the `traceparent` that it came with, and the one that it goes on with."""
+
+    came_with: str | None
+    goes_on_as: str | None
+
+
 PreparedFact = TypeVar("PreparedFact")
 
 
@@ -26,5 +33,10 @@ class Facts(Protocol[PreparedFact]):
     def prepare(self, fact: Fact) -> PreparedFact:
         """What `take_in` needs of a fact. Done ahead: it asks nothing of the database."""
 
-    async def take_in(self, facts: Sequence[PreparedFact], partitions: Iterable[str]) -> None:
-        """Note the facts of one batch, read from these Kafka partitions, and what follows from them."""
+    async def take_in(
+        self, facts: Sequence[PreparedFact], partitions: Iterable[str], traces: Sequence[Trace] = ()
+    ) -> None:
+        """Note the facts of one batch, read from these Kafka partitions, and what follows from them.
+
+        `traces` are those of the facts, one for each.
+        """
