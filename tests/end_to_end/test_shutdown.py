@@ -30,7 +30,7 @@ DEADLINE_SECONDS = 30
 PROCESSES = (
     "siecle_import worker", "siecle_import relay", "siecle_import sweep", "siecle_import api",
     "transfer join", "transfer move", "transfer relay", "transfer sweep --stay", "transfer api",
-    "settings relay", "settings notify", "settings api", "media sweep", "media api",
+    "settings relay", "settings notify", "settings api", "media sweep", "media api", "transfer retain --stay",
 )  # fmt: skip
 SERVICES = ("settings", "media", "siecle_import", "transfer")
 
