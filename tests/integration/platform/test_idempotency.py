@@ -236,6 +236,20 @@ async def test_expired_answers_go_when_new_ones_come(
     assert left == [(REQUEST.id,)]
 
 
+async def test_where_no_new_one_comes_the_daily_job_deletes_what_has_expired_and_nothing_else(
+    kept: KeptAnswers, things: Things, clock: SettableClock, database: Database
+) -> None:
+    await kept.once(KeyedRequest(REQUEST.caller, "old", REQUEST.content), things.make)
+    clock.advance(KEPT - timedelta(hours=1))
+    await kept.once(REQUEST, things.make)
+    clock.advance(timedelta(hours=2))
+
+    assert (await kept.forget_expired(), await kept.forget_expired()) == (1, 0)
+
+    async with database.begin() as tx:
+        assert await (await tx.execute("SELECT id FROM kept_answer")).fetchall() == [(REQUEST.id,)]
+
+
 async def test_neither_the_key_nor_the_caller_is_written_down(
     kept: KeptAnswers, things: Things, database: Database
 ) -> None:

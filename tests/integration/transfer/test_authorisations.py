@@ -221,6 +221,26 @@ async def test_a_revoked_authorisation_is_gone_and_revoking_twice_says_so(world:
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("several", [False, True], ids=["put", "post"])
+async def test_a_late_repetition_gives_no_consent_again_that_was_taken_back(
+    world: TransferWorld, desk: Desk, several: bool
+) -> None:
+    origin, cfa, leaver = await leaves_for_a_cfa(world)
+    one = terms(cfa.uai)
+    asked: tuple[str, str, dict[str, Any]] = ("PUT", f"transfer-authorisations/{leaver}", one)
+    if several:
+        asked = ("POST", "transfer-authorisations", {"authorisations": [{"pupil_id": str(leaver), **one}]})
+    key = {"Idempotency-Key": "once"}
+
+    first = await desk.administrator(origin, *asked, **key)
+    assert (await desk.revoke(origin, leaver)).status_code == 200
+    late = await desk.administrator(origin, *asked, **key)
+
+    assert (late.status_code, late.content) == (first.status_code, first.content)
+    (only,) = await authorisations(world)
+    assert only["ended_as"] == "revoked"
+
+
 async def test_only_the_schools_own_administrator_authorises(world: TransferWorld, desk: Desk) -> None:
     origin, cfa, leaver = await leaves_for_a_cfa(world)
     path = f"/v1/establishments/{origin.uai}/transfer-authorisations/{leaver}"

@@ -63,6 +63,9 @@ DELETE FROM kept_answer WHERE id IN (
 """
 
 
+_FORGET_ALL = "DELETE FROM kept_answer WHERE expires_at <= %s"
+
+
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
     """A request and the key under which its sender may repeat it. `content` is all that makes it this request."""
@@ -118,6 +121,11 @@ class KeptAnswers:
             crash_points.reach("answer.keeping")
         crash_points.reach("answer.kept")
         return answer
+
+    async def forget_expired(self) -> int:
+        """Delete the answers whose time is over, where no new one comes to do it. Returns how many."""
+        async with self._database.begin() as tx:
+            return (await tx.execute(_FORGET_ALL, (self._clock.now(),))).rowcount
 
 
 async def _take_turn(tx: Connection, request_id: bytes) -> None:

@@ -190,6 +190,7 @@ class Service:
             )
             if swept:
                 _log.info("upload.swept", **asdict(swept))
+            await self.kept_answers.forget_expired()
 
         await _regularly(sweep, self.config.sweep_interval_seconds, waiting="upload.sweep_waiting")
 

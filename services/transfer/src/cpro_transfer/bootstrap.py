@@ -284,6 +284,8 @@ class Service:
             "enrolments": timedelta(days=config.stubs_kept_days),
             "audit": timedelta(days=config.audit_kept_days),
         }
+        if not dry_run:
+            await self.kept_answers.forget_expired()
         return await forget(
             TenantRetention(self.directory, self._privacy_tenants, self._privacy_outbox, self.clock, kept),
             TransferRetention(self._database, self.clock, own),
