@@ -93,7 +93,7 @@ async def test_a_signal_while_the_server_takes_a_mail_makes_no_copy(notify: Noti
         async with asyncio.timeout(120):
             await notify.mailbox.taken.wait()
         stopped.send(signal.SIGTERM)
-        await eventually(lambda: closed(port))  # the first thing that a process does when it is told to end
+        await eventually(lambda: says_not_ready(port))  # the first thing that a process does when it is told to end
         notify.mailbox.answers.set()
         status, _ = await stopped.ended()
 
@@ -155,13 +155,9 @@ async def test_the_process_reads_the_topic_and_sends_and_says_nothing_of_anybody
         assert secret not in log
 
 
-async def closed(port: int) -> bool | None:
-    try:
-        _, writer = await asyncio.open_connection(LOCALHOST, port)
-    except ConnectionRefusedError:
-        return True
-    writer.close()
-    return None
+async def says_not_ready(port: int) -> bool | None:
+    async with httpx.AsyncClient(base_url=f"http://{LOCALHOST}:{port}") as client:
+        return (await client.get("/readyz")).status_code == 503 or None
 
 
 async def ready(client: httpx.AsyncClient) -> bool | None:

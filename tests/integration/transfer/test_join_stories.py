@@ -146,7 +146,9 @@ async def test_an_opt_in_withdrawn_before_the_hold_stops_the_move_until_it_is_ba
 
 @pytest.mark.parametrize(
     ("side", "point"),
-    in_part([(side, point) for side in ("destination", "origin") for point in ("move.held", "move.landed")]),
+    in_part(
+        [(side, point) for side in ("destination", "origin") for point in ("move.held", "move.landed")], unpacked=True
+    ),
 )
 async def test_an_opt_in_withdrawn_after_the_hold_ends_the_move_in_hand_and_the_next_does_not_start(
     world: TransferWorld, side: str, point: str

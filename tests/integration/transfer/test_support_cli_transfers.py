@@ -100,7 +100,8 @@ async def test_without_a_yes_nothing_is_cancelled_and_with_one_it_is(
             (("transfers", "list"), "administrator"),
             (("audit",), "operations"),
             (("transfers", "list", "--state", "lost"), "support"),
-        ]
+        ],
+        unpacked=True,
     ),
 )
 async def test_what_is_unknown_malformed_or_forbidden_is_wrong_use(

@@ -130,8 +130,9 @@ def _describe(described: dict[str, Any], known: Operation) -> None:
 def _add_examples(holder: dict[str, Any], examples: Examples) -> None:
     for media_type, named in examples.items():
         if holder["content"][media_type].pop("itemSchema", None):
-            # A keyword of OpenAPI 3.2, which FastAPI writes into documents of 3.1.
-            holder["content"][media_type]["schema"] = {"type": "string"}
+            # A keyword of OpenAPI 3.2, which FastAPI writes into documents of 3.1. There a stream has no schema: some
+            # tools take one for that of the whole text, others for that of each event.
+            holder["content"][media_type].pop("schema", None)
         holder["content"][media_type]["examples"] = {name: {"value": value} for name, value in named.items()}
 
 
