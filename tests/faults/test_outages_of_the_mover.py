@@ -17,10 +17,7 @@ from cpro_test_support.transfers import environment_of
 
 NEEDED = (Dependency.ORIGIN, Dependency.DESTINATION, Dependency.SERVICE_DATABASE, Dependency.STORE)
 IN_EVERY_RUN = {
-    ("move.copied", Dependency.ORIGIN),
     ("move.landed", Dependency.DESTINATION),
-    ("move.held", Dependency.SERVICE_DATABASE),
-    ("move.finished", Dependency.STORE),
 }
 
 

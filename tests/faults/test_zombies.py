@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cpro_test_support.depth import points
+from cpro_test_support.depth import points, slow
 from cpro_test_support.faults import tally
 from cpro_test_support.faults.checker import states
 from cpro_test_support.faults.journeys import Journeys
@@ -123,6 +123,7 @@ async def test_a_mover_that_oversleeps_its_transaction_but_not_its_lease_goes_on
     assert findings.nothing, findings
 
 
+@slow
 async def test_a_mover_that_falls_asleep_while_it_copies_rows_keeps_its_successor_waiting_for_a_lock_timeout_at_most(
     journeys: Journeys, zygote: Zygote
 ) -> None:

@@ -24,6 +24,7 @@ from cpro_embedded.services import Installation, ServiceProcesses, create_tenant
 from cpro_platform.clock import SystemClock
 from cpro_platform.dead_letters import DeadLetters
 from cpro_platform.kafka import EventPublisher
+from cpro_test_support.depth import slow
 from cpro_test_support.import_world import EXPORT_DAY, EXPORTED, YEAR
 from cpro_test_support.letters import SourceRecord, an_arrival, message_of, new_cause
 from cpro_test_support.servers import Servers
@@ -182,6 +183,7 @@ async def schemathesis(url: str, config: Path, tokens: Path, *options: str) -> t
     return process.returncode, output.decode()
 
 
+@slow
 @pytest.mark.timeout(SECONDS + 600)
 async def test_whatever_is_asked_is_answered_as_the_document_says(servers: Servers, tmp_path: Path) -> None:
     installation = Installation.fresh(servers.endpoints)

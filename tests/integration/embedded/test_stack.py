@@ -22,6 +22,7 @@ from cpro_embedded.endpoints import Endpoints
 from cpro_embedded.errors import FolderInUseError
 from cpro_embedded.guard import process_start
 from cpro_embedded.stack import EmbeddedStack
+from cpro_test_support.depth import in_part, slow
 
 TOPIC = "stack.check"
 BUCKET = "stack-check"
@@ -166,6 +167,7 @@ def test_a_postgres_that_crashed_comes_back_with_its_data(stack: EmbeddedStack) 
     assert select(cluster.url, "SELECT n FROM kept") == 1
 
 
+@slow
 async def test_a_kafka_that_crashed_comes_back_with_its_messages(stack: EmbeddedStack) -> None:
     bootstrap = stack.endpoints.kafka_bootstrap
     await create_topic(bootstrap, "stack.crash")
@@ -202,7 +204,7 @@ def test_a_folder_in_use_is_not_touched(stack: EmbeddedStack) -> None:
     assert select(stack.endpoints.postgres_clusters["north"], "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", in_part([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
 def test_nothing_outlives_the_starter_and_its_folder_can_be_used_again(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-c", STARTER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:

@@ -16,6 +16,7 @@ from cpro_platform.kafka import OutgoingMessage
 from cpro_platform.metrics import Metrics
 from cpro_platform.readiness import Readiness
 from cpro_test_support.consumers import Handler, commits, consuming, new_group, number_of_event
+from cpro_test_support.depth import slow
 from cpro_test_support.messages import OwnTopic, gate, own_topic
 from cpro_test_support.servers import Servers
 from cpro_test_support.transfers import eventually
@@ -290,6 +291,7 @@ async def test_failures_here_and_there_never_stop_the_consumer(topic: OwnTopic) 
     assert len(await topic.dead_letters()) == 12 + 6
 
 
+@slow
 async def test_a_batch_longer_than_the_session_and_the_poll_interval_keeps_the_membership(topic: OwnTopic) -> None:
     group = new_group()
     began = time.monotonic()
@@ -392,6 +394,7 @@ async def test_a_batch_that_takes_too_long_for_a_joining_member_is_abandoned_and
     assert set(Counter(first.numbers + second.numbers).values()) == {1}
 
 
+@slow
 async def test_members_that_come_and_go_lose_no_message_and_share_the_partitions(
     servers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ from cpro_embedded.kafka import KafkaServer
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_platform.transience import is_transient
 from cpro_test_support.consumers import Handler, commits, consuming, new_group
+from cpro_test_support.depth import slow
 from cpro_test_support.messages import own_topic
 
 TIMEOUT_SECONDS = 2.0
@@ -24,6 +25,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     server.stop()
 
 
+@slow
 async def test_a_publisher_says_within_its_time_that_kafka_has_gone_and_publishes_when_it_is_back(
     kafka: KafkaServer,
 ) -> None:
@@ -67,6 +69,7 @@ async def test_a_process_can_end_while_kafka_is_away(kafka: KafkaServer) -> None
         await asyncio.to_thread(kafka.start)
 
 
+@slow
 async def test_a_consumer_goes_on_after_the_broker_was_killed(kafka: KafkaServer) -> None:
     topic, group, handler = await own_topic(kafka.bootstrap), new_group(), Handler()
     await topic.receives(1, 2)

@@ -13,6 +13,7 @@ import pytest
 from cpro_embedded.stack import EmbeddedStack
 from cpro_platform.config import OperationsSettings
 from cpro_platform.process import operations_port
+from cpro_test_support.depth import slow
 from cpro_test_support.transfers import eventually, opened_world
 from cpro_transfer.bootstrap import Service, Work
 
@@ -38,6 +39,7 @@ async def operations(stack: EmbeddedStack) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@slow
 async def test_a_database_and_a_kafka_that_go_away_are_named_with_since_when_until_they_are_back(
     stack: EmbeddedStack, operations: httpx.AsyncClient
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from cpro_test_support.depth import slow
 from cpro_test_support.import_world import School, environment_of
 from cpro_test_support.privacy_world import NEW_SECRET, PrivacyWorld, new_secret
 from cpro_test_support.siecle_samples import SamplePupil, rnie_ine
@@ -142,6 +143,7 @@ async def test_a_pupil_held_for_a_transfer_keeps_the_key_until_it_has_ended(
     assert len(await receipts(both, destination)) == 1
 
 
+@slow
 async def test_a_rotation_that_is_killed_is_finished_by_the_next(
     both: PrivacyWorld, importing: httpx.ASGITransport
 ) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from httpx import AsyncClient, Response, TransportError
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.desk import TICKET, Desk, opened_desk
 from cpro_test_support.reconciling import answering
 from cpro_test_support.records import Amounts
@@ -210,7 +211,7 @@ async def test_a_hold_that_the_transfer_database_does_not_know_of_is_respected(
 
 
 @pytest.mark.parametrize(
-    "point", ["erasure.begun", "erasure.rows_erased", "erasure.files_erased", "erasure.place_erased"]
+    "point", in_part(["erasure.rows_erased", "erasure.begun", "erasure.files_erased", "erasure.place_erased"])
 )
 async def test_an_erasure_whose_process_is_killed_is_finished_by_repeating_it(
     world: TransferWorld, desk: Desk, point: str

@@ -15,6 +15,7 @@ from cpro_embedded.ports import LOCALHOST, free_ports
 from cpro_platform.clock import SystemClock
 from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_settings.config import Config
+from cpro_test_support.depth import in_part, slow
 from cpro_test_support.mail_server import opened_mailbox
 from cpro_test_support.notifying import (
     NotifyProcess,
@@ -52,7 +53,9 @@ async def lease_runs_out(world: NotifyWorld) -> None:
         await tx.execute("UPDATE notification_mail SET claimed_until = now() - interval '1 second'")
 
 
-@pytest.mark.parametrize(("point", "copies"), [("notify.claimed", 1), ("notify.accepted", 2), ("notify.settled", 1)])
+@pytest.mark.parametrize(
+    ("point", "copies"), in_part([("notify.accepted", 2), ("notify.claimed", 1), ("notify.settled", 1)], unpacked=True)
+)
 async def test_a_sender_that_is_killed_loses_no_mail_and_a_copy_is_known_as_one(
     notify: NotifyWorld, pair: Pair, point: str, copies: int
 ) -> None:
@@ -83,6 +86,7 @@ async def test_a_mail_is_not_sent_by_another_as_long_as_its_sender_has_the_lease
     assert await notify.sends() == 1
 
 
+@slow
 async def test_a_signal_while_the_server_takes_a_mail_makes_no_copy(notify: NotifyWorld, pair: Pair) -> None:
     await notify.transfers(*pair)
     notify.mailbox.answers.clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from cpro_siecle_import.config import Config
-from cpro_test_support.depth import points
+from cpro_test_support.depth import points, slow
 from cpro_test_support.faults import tally
 from cpro_test_support.import_world import EXPORT_DAY, YEAR, School, pupil_events
 from cpro_test_support.servers import Servers
@@ -65,6 +65,7 @@ async def test_an_import_killed_at_any_point_ends_as_if_nothing_had_happened(
     assert await ended(successor) in {0, -15}
 
 
+@slow
 async def test_a_job_that_kills_every_worker_is_given_up_and_does_not_block_the_next(
     lone_school: School, config_without_worker: Config, worker: StartWorker
 ) -> None:
@@ -81,6 +82,7 @@ async def test_a_job_that_kills_every_worker_is_given_up_and_does_not_block_the_
     assert (next_one["state"], next_one["counts"]["created"]) == ("completed", 4)
 
 
+@slow
 async def test_an_import_that_is_applied_is_never_given_up(
     lone_school: School, config_without_worker: Config, worker: StartWorker
 ) -> None:

@@ -25,6 +25,7 @@ from cpro_platform.kafka import EventPublisher, OutgoingMessage
 from cpro_siecle_import.bootstrap import Service, Work
 from cpro_siecle_import.config import Config
 from cpro_siecle_import.entrypoints.api import create
+from cpro_test_support.depth import slow
 from cpro_test_support.faults import tally
 from cpro_test_support.import_group import shares
 from cpro_test_support.import_world import YEAR, School, environment_of, new_school, prepared_config
@@ -124,6 +125,7 @@ async def runs(school: School, import_id: str) -> bool | None:
     return (await school.job(import_id))["state"] == "running" or None
 
 
+@slow
 async def test_schools_are_imported_side_by_side_and_a_long_import_keeps_its_partition(
     crew: Crew, schools: Callable[..., Any]
 ) -> None:
@@ -184,6 +186,7 @@ def _request(uai: str, import_id: str, *, key: str) -> OutgoingMessage:
     return OutgoingMessage(message.topic, key.encode(), message.headers, message.value)
 
 
+@slow
 async def test_a_rolling_restart_loses_nothing_and_wastes_no_attempt(crew: Crew, schools: Callable[..., Any]) -> None:
     await crew.of(2)
     several = await schools(5)

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 from cpro_contracts import topics
+from cpro_test_support.depth import slow
 from cpro_test_support.letters import TICKET, Desk, an_arrival, desk_of, message_of, new_cause, set_aside
 from cpro_test_support.reconciling import answering, row_versions
 from cpro_test_support.servers import Servers
@@ -70,6 +71,7 @@ async def test_without_execute_the_tool_says_what_it_would_do_and_writes_nothing
     assert "2 messages seraient concernés." in french.out
 
 
+@slow
 async def test_wrong_usage_and_refusals_end_with_2_and_their_words(world: TransferWorld, servers: Servers) -> None:
     async with desk_of(world, servers, work=Work.NOTHING), answering(world) as (_, url):
         neither = await cpro_support(servers, url, "dead-letters", "replay", "--ticket", TICKET)

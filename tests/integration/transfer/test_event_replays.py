@@ -16,6 +16,7 @@ from cpro_contracts import topics
 from cpro_contracts.establishments import TransferOptInChanged
 from cpro_contracts.pupils import PupilCreated, PupilDeactivated
 from cpro_platform.database import database_conninfo
+from cpro_test_support.depth import slow
 from cpro_test_support.letters import Desk, desk_of
 from cpro_test_support.messages import records_of
 from cpro_test_support.records import Amounts
@@ -165,6 +166,7 @@ async def test_no_more_events_a_second_are_published_than_asked_for(world: Trans
     assert took >= timedelta(seconds=(24 - 8) / 8)
 
 
+@slow
 async def test_a_replay_whose_process_is_killed_goes_on_from_its_place(world: TransferWorld, servers: Servers) -> None:
     school, other = await world.schools.create(new_uai(), new_uai())
     await _has_many(school, 25)

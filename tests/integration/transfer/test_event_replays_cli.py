@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cpro_test_support.depth import slow
 from cpro_test_support.letters import desk_of
 from cpro_test_support.reconciling import answering
 from cpro_test_support.replaying import replayed_messages
@@ -44,6 +45,7 @@ async def test_support_counts_then_publishes_with_the_tool(world: TransferWorld,
     assert other.uai not in published.out
 
 
+@slow
 async def test_wrong_usage_ends_with_2_and_nothing_is_asked_for(world: TransferWorld, servers: Servers) -> None:
     runs = {
         ("--ticket", "SUP-42"): "Give establishments, or a range of time.",

@@ -15,6 +15,7 @@ from cpro_platform.object_store import ObjectStore
 from cpro_tenant_db.privileges import Service
 from cpro_tenant_db.provisioning import schema_version
 from cpro_tenant_db.roles import ServiceLogins
+from cpro_test_support.depth import slow
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -162,6 +163,7 @@ async def test_the_lease_of_a_batch_lasts_though_some_of_it_has_ended(world: Tra
     assert (held["state"], held["lease_until"], held["due_at"]) == ("held", None, None)
 
 
+@slow
 async def test_the_session_of_a_mover_that_sleeps_where_no_timer_runs_is_ended_by_who_meets_it(
     world: TransferWorld,
 ) -> None:

@@ -23,6 +23,7 @@ from cpro_contracts.transfers import Reason
 from cpro_embedded.stack import EmbeddedStack
 from cpro_tenant_db.privileges import Service
 from cpro_tenant_db.roles import login_of, password_of
+from cpro_test_support.depth import in_part, slow
 from cpro_test_support.records import Amounts, verify
 from cpro_test_support.roles import ACCESS
 from cpro_test_support.schools import School
@@ -165,7 +166,7 @@ BEHIND: dict[str, tuple[Trouble, Reason]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", BEHIND)
+@pytest.mark.parametrize("trouble", in_part(list(BEHIND)))
 @pytest.mark.parametrize("side", ["origin", "destination"])
 async def test_a_database_that_is_not_as_expected_holds_all_until_it_is(batch: Batch, side: str, trouble: str) -> None:
     put_out_of_order, reason = BEHIND[trouble]
@@ -240,7 +241,7 @@ AWAY: dict[str, Trouble] = {
 }
 
 
-@pytest.mark.parametrize("trouble", AWAY)
+@pytest.mark.parametrize("trouble", in_part(list(AWAY)))
 @pytest.mark.parametrize("side", ["origin", "destination"])
 async def test_a_database_that_is_away_is_waited_for_and_no_pupil_is_blamed(
     batch: Batch, side: str, trouble: str
@@ -254,7 +255,7 @@ async def test_a_database_that_is_away_is_waited_for_and_no_pupil_is_blamed(
 
 
 @pytest.mark.parametrize("side", ["origin", "destination"])
-@pytest.mark.parametrize("trouble", ["connection limit", "password"])
+@pytest.mark.parametrize("trouble", in_part(["password", "connection limit"]))
 async def test_a_server_that_lets_nobody_in_is_waited_for(batch: Batch, side: str, trouble: str) -> None:
     school = batch.side(side)
     login = login_of(Service.TRANSFER, school.uai)
@@ -359,7 +360,7 @@ async def test_a_disk_that_is_really_full_keeps_no_school_from_its_work(
     assert await _unsplit(batch, full)
 
 
-@pytest.mark.parametrize("trouble", [_not_in_the_directory, _full_by_delete, _dropped])
+@pytest.mark.parametrize("trouble", in_part([_not_in_the_directory, _full_by_delete, _dropped]))
 async def test_an_origin_in_trouble_after_the_landing_is_waited_for_too(batch: Batch, trouble: Trouble) -> None:
     with batch.world.process("move", crash_at="move.landed", lease_seconds=1.0) as mover:
         await mover.start()
@@ -374,6 +375,7 @@ async def test_an_origin_in_trouble_after_the_landing_is_waited_for_too(batch: B
         await batch.moves_in_the_end()
 
 
+@slow
 async def test_a_destination_that_goes_away_between_hold_and_landing_leaves_the_hold_until_it_can_be_asked(
     batch: Batch,
 ) -> None:

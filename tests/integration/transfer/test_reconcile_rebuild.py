@@ -14,6 +14,7 @@ from httpx import ASGITransport, AsyncClient
 from cpro_platform.errors import RetryableError
 from cpro_platform.retry import retrying
 from cpro_tenant_db.provisioning import schema_version
+from cpro_test_support.depth import slow
 from cpro_test_support.reconciling import database_lost, hears, kinds, knowledge, reconciled
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
@@ -239,6 +240,7 @@ async def _sleeper_is_fenced(world: TransferWorld, claim: Claim) -> None:
     assert outcome.held == frozenset()
 
 
+@slow
 async def test_a_join_that_heard_everything_again_before_the_rebuild_has_planned_nothing_that_stays(
     world: TransferWorld,
 ) -> None:
@@ -255,6 +257,7 @@ async def test_a_join_that_heard_everything_again_before_the_rebuild_has_planned
         await _carried_on(anew, story)
 
 
+@slow
 async def test_movers_and_the_join_may_work_all_through_the_rebuild(world: TransferWorld) -> None:
     """They plan, before they know better, what has moved already: there is nothing left to move, and nothing is lost."""
     story = Story(world)
@@ -275,6 +278,7 @@ async def test_movers_and_the_join_may_work_all_through_the_rebuild(world: Trans
             assert await school.fetch("SELECT * FROM transfer_hold") == []
 
 
+@slow
 async def test_without_the_schools_event_logs_the_same_transfers_come_back(world: TransferWorld) -> None:
     story = Story(world)
     await story.told()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from cpro_test_support.depth import slow
 from cpro_test_support.reconciling import answering, database_lost, hears, knowledge, row_versions
 from cpro_test_support.records import Amounts
 from cpro_test_support.servers import Servers
@@ -110,6 +111,7 @@ async def test_a_school_that_can_not_be_compared_keeps_no_other_from_it(world: T
     assert ran.json["establishments"] == 1
 
 
+@slow
 async def test_who_may_not_reconcile_is_told_and_nothing_is_done(world: TransferWorld, servers: Servers) -> None:
     (school,) = await world.schools.opted_in(new_uai())
     before = await row_versions(world)

@@ -14,6 +14,7 @@ from cpro_test_support.authorising import (
     leaves_for_a_cfa,
     where_records_are,
 )
+from cpro_test_support.depth import slow
 from cpro_test_support.reconciling import answering
 from cpro_test_support.servers import Servers
 from cpro_test_support.support_tool import Tool
@@ -70,6 +71,7 @@ async def test_support_carries_out_an_authorisation_from_the_queue_to_the_record
     assert "No authorisation waits." in after.out
 
 
+@slow
 async def test_who_does_not_confirm_changes_nothing(world: TransferWorld, desk: Desk, tool: Tool) -> None:
     origin, cfa, leaver = await leaves_for_a_cfa(world)
     authorisation = await desk.authorised(origin, leaver, cfa.uai)
@@ -93,6 +95,7 @@ async def test_who_does_not_confirm_changes_nothing(world: TransferWorld, desk: 
     assert await cfa.fetch("SELECT id FROM pupil") == []
 
 
+@slow
 async def test_programs_are_answered_in_json_and_refusals_are_an_exit_code(
     world: TransferWorld, desk: Desk, tool: Tool
 ) -> None:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cpro_test_support.depth import in_part
+from cpro_test_support.depth import in_part, slow
 from cpro_test_support.schools import School
 from cpro_test_support.sweeping import DAY, FILES, SweptWorld, swept_world
 from cpro_test_support.transfers import TransferWorld, eventually, new_ine, new_uai
@@ -258,6 +258,7 @@ async def test_an_establishment_that_cannot_be_asked_keeps_its_files_and_no_othe
     assert (await swept.files(away), await swept.files(school)) == (kept, set())
 
 
+@slow
 async def test_an_establishment_without_old_files_is_not_asked(swept: SweptWorld) -> None:
     school, empty = await swept.world.schools.create(new_uai(), new_uai())
     young = await swept.puts(school)

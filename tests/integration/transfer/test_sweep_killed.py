@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cpro_platform.metrics import Metrics
-from cpro_test_support.depth import in_part
+from cpro_test_support.depth import in_part, slow
 from cpro_test_support.schools import School
 from cpro_test_support.sweeping import FILES, SweptWorld, swept_world
 from cpro_test_support.transfers import TransferWorld, environment_of, eventually, new_ine, new_uai
@@ -62,6 +62,7 @@ async def test_a_sweep_killed_anywhere_takes_nothing_that_is_named_and_the_next_
     assert (await swept.world.schools.verify()).clean
 
 
+@slow
 async def test_the_command_says_what_it_does_or_would_do(swept: SweptWorld) -> None:
     origin, destination, named = await _leftovers(swept)
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from cpro_test_support.depth import in_part
 from cpro_test_support.desk import TICKET, Desk, opened_desk
 from cpro_test_support.reconciling import database_lost, reconciled
 from cpro_test_support.records import Amounts
@@ -361,7 +362,7 @@ async def test_rows_that_come_home_otherwise_than_they_once_left_are_not_landed(
     assert await moved.origin.fetch("SELECT id FROM pupil WHERE records_moved_at IS NULL") == []
 
 
-@pytest.mark.parametrize("point", [None, "move.held", "move.landed"])
+@pytest.mark.parametrize("point", in_part([None, "move.held", "move.landed"]))
 async def test_a_rebuilt_transfer_database_knows_undos_by_their_ids_and_goes_on_with_them(
     world: TransferWorld, desk: Desk, point: str | None
 ) -> None:
