@@ -18,7 +18,9 @@ from cpro_test_support.transfers import environment_of
 SESSION_SECONDS = 1.5
 
 
-def _cells(points: tuple[str, ...], needed: tuple[Dependency, ...], in_every_run: tuple[str, Dependency]) -> list[Any]:
+def _cells(
+    points: tuple[str, ...], needed: tuple[Dependency, ...], in_every_run: tuple[str, Dependency] | None
+) -> list[Any]:
     return [
         pytest.param(
             point,
@@ -38,7 +40,7 @@ def _cells(points: tuple[str, ...], needed: tuple[Dependency, ...], in_every_run
     _cells(
         ("join.applied", "consumer.handled"),
         (Dependency.SERVICE_DATABASE, Dependency.KAFKA),
-        ("join.applied", Dependency.KAFKA),
+        None,
     ),
 )
 async def test_a_join_waits_until_what_it_needs_is_back_and_goes_on(

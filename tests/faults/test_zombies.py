@@ -52,7 +52,7 @@ async def test_a_mover_that_wakes_up_after_another_has_ended_its_transfer_change
     assert findings.nothing, findings
 
 
-@pytest.mark.parametrize("point", points(BEFORE_THE_LANDING, in_every_run={"move.landing"}))
+@pytest.mark.parametrize("point", points(BEFORE_THE_LANDING, in_every_run=()))
 async def test_a_mover_that_wakes_up_after_its_transfer_was_cancelled_changes_nothing(
     journeys: Journeys, zygote: Zygote, point: str
 ) -> None:

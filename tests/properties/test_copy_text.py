@@ -39,7 +39,7 @@ def connection(servers: Servers) -> Iterator[psycopg.Connection[tuple[object, ..
         yield connection
 
 
-@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(75), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, max_size=4))
 def test_every_value_comes_back_as_it_was(
     connection: psycopg.Connection[tuple[object, ...]], rows: list[tuple[Value, ...]]

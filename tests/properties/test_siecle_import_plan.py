@@ -202,7 +202,7 @@ def tenant(servers: Servers) -> Iterator[Tenant]:
         yield Tenant(database_conninfo(cluster, name), runner)
 
 
-@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(school=schools_and_files())
 @example(TWO_LINES_FIT_ONE_NAME)
 @example(AN_INE_KEPT_BY_A_LINE_WITHOUT_ONE)

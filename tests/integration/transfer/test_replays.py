@@ -102,20 +102,23 @@ async def test_the_queue_is_oldest_first_and_says_what_is_missing(world: Transfe
 
 @pytest.mark.parametrize(
     ("case", "status", "code"),
-    [
-        ("ticket", 422, "ticket_malformed"),
-        ("both", 422, "invalid_request"),
-        ("neither", 422, "invalid_request"),
-        ("unknown authorisation", 404, "not_found"),
-        ("unknown pupil", 404, "candidate_unknown"),
-        ("inactive pupil", 409, "candidate_not_present"),
-        ("create beside one who is there", 409, "candidates_exist"),
-        ("origin closed", 409, "origin_not_opted_in"),
-        ("destination closed", 409, "destination_not_opted_in"),
-        ("pupil back", 409, "pupil_not_left"),
-        ("records gone", 409, "records_already_moved"),
-        ("revoked", 409, "authorisation_revoked"),
-    ],
+    in_part(
+        [
+            ("ticket", 422, "ticket_malformed"),
+            ("both", 422, "invalid_request"),
+            ("neither", 422, "invalid_request"),
+            ("unknown authorisation", 404, "not_found"),
+            ("unknown pupil", 404, "candidate_unknown"),
+            ("inactive pupil", 409, "candidate_not_present"),
+            ("create beside one who is there", 409, "candidates_exist"),
+            ("origin closed", 409, "origin_not_opted_in"),
+            ("destination closed", 409, "destination_not_opted_in"),
+            ("pupil back", 409, "pupil_not_left"),
+            ("records gone", 409, "records_already_moved"),
+            ("revoked", 409, "authorisation_revoked"),
+        ],
+        unpacked=True,
+    ),
 )
 async def test_what_can_not_be_replayed_is_refused_and_nothing_is_half_done(
     world: TransferWorld, desk: Desk, case: str, status: int, code: str

@@ -23,9 +23,12 @@ def points(all_of_them: Iterable[Any], *, in_every_run: Collection[Any]) -> list
     return [pytest.param(one, marks=[] if one in in_every_run else [pytest.mark.faults]) for one in all_of_them]
 
 
-def in_part(rows: Sequence[Any], *, unpacked: bool = False) -> list[Any]:
-    """Parameters of which `make test` tries every third, and `make proofs` all; `unpacked` when a row is of several."""
+def in_part(rows: Sequence[Any], *, unpacked: bool = False, share: int = _SHARE_OF_A_SHORT_RUN) -> list[Any]:
+    """Parameters of which `make test` tries every third (or `share`), and `make proofs` all.
+
+    `unpacked` when a row is of several.
+    """
     return [
-        pytest.param(*(row if unpacked else (row,)), marks=[slow] if number % _SHARE_OF_A_SHORT_RUN else [])
+        pytest.param(*(row if unpacked else (row,)), marks=[slow] if number % share else [])
         for number, row in enumerate(rows)
     ]
