@@ -179,6 +179,7 @@ async def test_a_kafka_that_crashed_comes_back_with_its_messages(stack: Embedded
     assert await first_message(bootstrap, "stack.crash") == b"kept"
 
 
+@slow
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_an_object_store_comes_back_with_its_objects(stack: EmbeddedStack, end: str) -> None:
     client = s3_client(stack.endpoints)

@@ -52,6 +52,7 @@ async def test_a_publisher_says_within_its_time_that_kafka_has_gone_and_publishe
     assert numbers[-1] == 3
 
 
+@slow
 async def test_a_process_can_end_while_kafka_is_away(kafka: KafkaServer) -> None:
     topic = await own_topic(kafka.bootstrap)
     publisher = EventPublisher(kafka.bootstrap, client_id="tests", request_timeout_seconds=TIMEOUT_SECONDS)

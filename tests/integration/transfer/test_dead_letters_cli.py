@@ -52,6 +52,7 @@ async def test_support_looks_replays_and_discards_with_the_tool(world: TransferW
     }
 
 
+@slow
 async def test_without_execute_the_tool_says_what_it_would_do_and_writes_nothing(
     world: TransferWorld, servers: Servers
 ) -> None:

@@ -20,6 +20,7 @@ async def world(servers: Servers) -> AsyncIterator[TransferWorld]:
         yield opened
 
 
+@slow
 async def test_support_counts_then_publishes_with_the_tool(world: TransferWorld, servers: Servers) -> None:
     school, other = await world.schools.opted_in(new_uai(), new_uai())
     await school.loses(await school.has(new_ine()))

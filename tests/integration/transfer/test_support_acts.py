@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from cpro_test_support.depth import in_part
+from cpro_test_support.depth import in_part, slow
 from cpro_test_support.desk import TICKET, Desk, opened_desk
 from cpro_test_support.records import Amounts
 from cpro_test_support.schools import School
@@ -264,6 +264,7 @@ async def test_only_support_acts(world: TransferWorld, desk: Desk, role: str) ->
     assert await state_of(world, transfer_id) == ("planned", None)
 
 
+@slow
 async def test_support_pages_through_all_transfers(world: TransferWorld, desk: Desk) -> None:
     for _ in range(5):
         await a_planned_transfer(world)

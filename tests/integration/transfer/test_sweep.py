@@ -246,6 +246,7 @@ async def test_an_establishment_that_has_lost_most_of_its_rows_keeps_its_files(s
     assert await swept.files(school) == set()
 
 
+@slow
 async def test_an_establishment_that_cannot_be_asked_keeps_its_files_and_no_other_waits(swept: SweptWorld) -> None:
     away, school = await swept.world.schools.create(new_uai(), new_uai())
     kept = {await swept.puts(away)}

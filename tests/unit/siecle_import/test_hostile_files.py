@@ -67,7 +67,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Costs]:
             print(f"\n{found}")  # noqa: T201 - read by who runs it with -s
 
 
-@pytest.mark.parametrize("file", in_part(hostile_files()), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", in_part(hostile_files(), share=9), ids=lambda file: file.name)
 def test_a_hostile_file_is_refused_with_its_code_at_little_cost(file: HostileFile, costs: Costs) -> None:
     reading = costs.read(file.name, file.make(SCHOOL))
 
