@@ -2,8 +2,10 @@ from collections.abc import Callable
 from itertools import islice
 
 import pytest
+from structlog.testing import capture_logs
 
-from cpro_platform.retry import backoff, retrying
+from cpro_platform.logs import get_logger
+from cpro_platform.retry import backoff, regularly, retrying
 
 
 def test_delays_grow_up_to_the_longest_and_vary_below_their_ceiling() -> None:
@@ -46,3 +48,20 @@ async def test_what_may_pass_is_tried_again_and_what_may_not_is_raised_at_once()
     with pytest.raises(OSError):  # noqa: PT011
         await run(3, OSError(), attempts=3)
     assert len(retried) == 5
+
+
+async def test_regular_work_waits_out_what_is_away_and_ends_with_a_bug() -> None:
+    turns = iter((None, OSError("away"), None, ValueError("a bug")))
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        if error := next(turns):
+            raise error
+        done += 1
+
+    with capture_logs() as logs, pytest.raises(ValueError, match="a bug"):
+        await regularly(work, 0, log=get_logger("tests"), waiting="work.waiting")
+
+    assert done == 2
+    assert [(line["event"], line["error"]) for line in logs] == [("work.waiting", "OSError")]

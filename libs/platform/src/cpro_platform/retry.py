@@ -5,6 +5,10 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+from structlog.typing import FilteringBoundLogger
+
+from cpro_platform.transience import is_transient
+
 Result = TypeVar("Result")
 
 
@@ -53,3 +57,21 @@ async def retrying(
             on_retry(error, delay)
         await asyncio.sleep(delay)
     raise AssertionError("the delays are endless")
+
+
+async def regularly(
+    work: Callable[[], Awaitable[None]], interval_seconds: float, *, log: FilteringBoundLogger, waiting: str
+) -> None:
+    """Work at the start and then at each interval, until cancelled.
+
+    A dependency that is away is waited for until the next turn, under the log's event `waiting`. What else goes wrong
+    is raised, and ends it.
+    """
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning(waiting, error=type(error).__name__)
+        await asyncio.sleep(interval_seconds)

@@ -20,6 +20,7 @@ from cpro_platform import outbox
 from cpro_platform.database import Connection, Database
 from cpro_platform.kafka import EventPublisher
 from cpro_platform.metrics import Metrics
+from cpro_platform.retry import regularly
 from cpro_platform.transience import is_transient
 from cpro_tenant_db.connections import TenantConnections
 from cpro_tenant_db.errors import TenantUnknownError
@@ -125,16 +126,13 @@ class TenantOutbox:
 
     async def look_after_leftovers(self) -> None:
         """Run `publish_leftovers` at the start and every minute until cancelled."""
-        while True:
-            try:
-                published = await self.publish_leftovers()
-                if published:
-                    self._log.info("tenant_outbox.leftovers_published", events=published)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._log.warning("tenant_outbox.waiting", error=type(error).__name__)
-            await asyncio.sleep(_SWEEP_SECONDS)
+
+        async def publish() -> None:
+            published = await self.publish_leftovers()
+            if published:
+                self._log.info("tenant_outbox.leftovers_published", events=published)
+
+        await regularly(publish, _SWEEP_SECONDS, log=self._log, waiting="tenant_outbox.waiting")
 
     async def _publish_pending(self, uai: str) -> int:
         def begin() -> AbstractAsyncContextManager[Connection]:

@@ -1,6 +1,5 @@
 """Builds and wires the service. The only place that reads its configuration."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from cpro_platform.metrics import Metrics
 from cpro_platform.object_store import ObjectStore
 from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
-from cpro_platform.transience import is_transient
+from cpro_platform.retry import regularly
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NAME = "cpro-media"
@@ -78,22 +77,20 @@ class Service:
     async def _sweep(self) -> None:
         """At the start and then at each interval, until cancelled; the whole store at the start and then daily."""
         whole_store_at = self.clock.now()
-        while True:
-            try:
-                if self.clock.now() >= whole_store_at:
-                    swept = await self.sweep_all()
-                    whole_store_at = self.clock.now() + timedelta(seconds=self.config.orphan_sweep_interval_seconds)
-                else:
-                    swept = Swept(due=await sweeping.sweep(images=self.images, objects=self.objects, clock=self.clock))
-                if swept.due or swept.orphans:
-                    _log.info("image.swept", objects=swept.due, orphans=swept.orphans)
-                if swept.missing:
-                    _log.error("image.object_missing", objects=swept.missing)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                _log.warning("image.sweep_waiting", error=type(error).__name__)
-            await asyncio.sleep(self.config.sweep_interval_seconds)
+
+        async def sweep() -> None:
+            nonlocal whole_store_at
+            if self.clock.now() >= whole_store_at:
+                swept = await self.sweep_all()
+                whole_store_at = self.clock.now() + timedelta(seconds=self.config.orphan_sweep_interval_seconds)
+            else:
+                swept = Swept(due=await sweeping.sweep(images=self.images, objects=self.objects, clock=self.clock))
+            if swept.due or swept.orphans:
+                _log.info("image.swept", objects=swept.due, orphans=swept.orphans)
+            if swept.missing:
+                _log.error("image.object_missing", objects=swept.missing)
+
+        await regularly(sweep, self.config.sweep_interval_seconds, log=_log, waiting="image.sweep_waiting")
 
 
 async def prepare(config: Config) -> None:

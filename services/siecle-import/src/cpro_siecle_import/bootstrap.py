@@ -1,7 +1,6 @@
 """Builds and wires the service. The only place that reads its configuration."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -22,7 +21,7 @@ from cpro_platform.object_store import ObjectStore
 from cpro_platform.outbox import Relay
 from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
-from cpro_platform.transience import is_transient
+from cpro_platform.retry import regularly
 from cpro_siecle_import import handlers
 from cpro_siecle_import.adapters.exports import StoredExports
 from cpro_siecle_import.adapters.kafka import import_worker
@@ -179,7 +178,7 @@ class Service:
             if asked:
                 _log.info("import.asked_again", imports=asked)
 
-        await _regularly(ask, self.config.ask_again_seconds / 4, waiting="import.ask_again_waiting")
+        await regularly(ask, self.config.ask_again_seconds / 4, log=_log, waiting="import.ask_again_waiting")
 
     async def run_sweep(self) -> None:
         """Let go of files until cancelled."""
@@ -192,7 +191,7 @@ class Service:
                 _log.info("upload.swept", **asdict(swept))
             await self.kept_answers.forget_expired()
 
-        await _regularly(sweep, self.config.sweep_interval_seconds, waiting="upload.sweep_waiting")
+        await regularly(sweep, self.config.sweep_interval_seconds, log=_log, waiting="upload.sweep_waiting")
 
     async def rotate_keys(self, *, dry_run: bool) -> AsyncIterator[Rekeyed]:
         """Make the match keys in all establishments anew with the secret of now: see `handlers.rotating`."""
@@ -210,18 +209,6 @@ class Service:
             self.background.start("worker", self.run_worker)
         if Work.SWEEP in self._work:
             self.background.start("sweep", self.run_sweep)
-
-
-async def _regularly(work: Callable[[], Awaitable[None]], interval_seconds: float, *, waiting: str) -> None:
-    """At the start and then at each interval. A dependency that is away is waited for until the next turn."""
-    while True:
-        try:
-            await work()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _log.warning(waiting, error=type(error).__name__)
-        await asyncio.sleep(interval_seconds)
 
 
 async def prepare(config: Config) -> None:

@@ -27,7 +27,7 @@ from cpro_platform.object_store import ObjectStore
 from cpro_platform.outbox import Relay
 from cpro_platform.process import Background
 from cpro_platform.readiness import Readiness
-from cpro_platform.retry import backoff
+from cpro_platform.retry import backoff, regularly
 from cpro_platform.transience import is_transient
 from cpro_tenant_db import privileges
 from cpro_tenant_db.connections import TenantConnections
@@ -370,26 +370,20 @@ class Service:
 
     async def _retain_on(self) -> None:
         """Let go of what is due at the start and then daily, until cancelled. What is away is done the next time."""
-        while True:
-            try:
-                self._retention_measures(await self.forget(dry_run=False), self.clock.now())
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._log.warning("retention.waiting", error=type(error).__name__)
-            await asyncio.sleep(_DAY_SECONDS)
+
+        async def retain() -> None:
+            self._retention_measures(await self.forget(dry_run=False), self.clock.now())
+
+        await regularly(retain, _DAY_SECONDS, log=self._log, waiting="retention.waiting")
 
     async def _sweep_on(self) -> None:
         """Sweep at the start and then at each interval, until cancelled. What is away is waited for."""
         sweeper = self.sweeper()
-        while True:
-            try:
-                self._sweep_measures(await sweeper.sweep(), self.clock.now())
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._log.warning("sweep.waiting", error=type(error).__name__)
-            await asyncio.sleep(self.config.sweep_interval_hours * 3600)
+
+        async def sweep() -> None:
+            self._sweep_measures(await sweeper.sweep(), self.clock.now())
+
+        await regularly(sweep, self.config.sweep_interval_hours * 3600, log=self._log, waiting="sweep.waiting")
 
 
 async def prepare(config: Config) -> None:
