@@ -287,8 +287,15 @@ def _class_of(request: Request) -> RouteClass:
 
 def _uai_in_path(request: Request) -> str | None:
     raw = request.path_params.get("uai")
-    if raw is None:
-        return None
+    return None if raw is None else checked_uai(raw)
+
+
+def checked_uai(raw: str) -> str:
+    """The UAI that a caller has written, wherever it is in the request.
+
+    Raises:
+        RefusedError: `invalid_uai`.
+    """
     try:
         return parse_uai(raw)
     except MalformedUaiError:

@@ -12,8 +12,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
-from cpro_contracts.identifiers import MalformedUaiError, parse_uai
-from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
+from cpro_platform.auth import Principal, Role, Support, checked_uai
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import documented
 from cpro_transfer import refusals
@@ -82,7 +81,7 @@ class ErasureOut(BaseModel):
 async def export(asked: SubjectIn, service: Wired, principal: Support, response: Response) -> ExportOut:
     """La demande est inscrite au journal avant la réponse."""
     response.headers["Cache-Control"] = "no-store"
-    place = Place(_checked(asked.uai), asked.pupil_id)
+    place = Place(checked_uai(asked.uai), asked.pupil_id)
     with _known_subject():
         contents = await service.subjects.export(place, _order(principal, asked))
     manifest = ManifestOut(
@@ -105,7 +104,7 @@ async def export(asked: SubjectIn, service: Wired, principal: Support, response:
                                   problems.ESTABLISHMENT_UNKNOWN))  # fmt: skip
 async def erase(asked: ErasureIn, service: Wired, principal: Support) -> ErasureOut:
     """Redemander ce qui a été interrompu le termine ; redemander ce qui est fait ne change rien."""
-    place = Place(_checked(asked.uai), asked.pupil_id)
+    place = Place(checked_uai(asked.uai), asked.pupil_id)
     with _known_subject(), _erasable():
         if asked.confirm is None and await service.subjects.ledger.erasure_of(place) is None:
             plan = await service.subjects.plan(place)
@@ -143,13 +142,6 @@ def _erasable() -> Iterator[None]:
 
 def _changed(plan: ErasurePlan, again: str) -> str:
     return f"{again} : {plan.digest}."
-
-
-def _checked(uai: str) -> str:
-    try:
-        return parse_uai(uai)
-    except MalformedUaiError:
-        raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
 
 
 def _order(principal: Principal, asked: SubjectIn) -> Order:

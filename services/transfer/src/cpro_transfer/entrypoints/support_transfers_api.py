@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from cpro_contracts import problems
-from cpro_contracts.identifiers import MalformedUaiError, parse_uai
 from cpro_contracts.transfers import Reason
-from cpro_platform.auth import MALFORMED_UAI, Principal, Role, Support
+from cpro_platform.auth import Principal, Role, Support, checked_uai
 from cpro_platform.errors import RefusedError
 from cpro_platform.http import IDEMPOTENCY, Language, Links, Once, Page, documented, encode_cursor, read_cursor
 from cpro_transfer.bootstrap import Service
@@ -102,7 +101,8 @@ async def list_transfers(
     limit: Limit = 50,
 ) -> Page[SupportTransferOut]:
     after = read_cursor(cursor, datetime.fromisoformat, UUID)
-    found = await service.desk.page(state=status, uai=_checked(uai), after=after, limit=limit + 1)
+    of = None if uai is None else checked_uai(uai)
+    found = await service.desk.page(state=status, uai=of, after=after, limit=limit + 1)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
     return links.page(
@@ -169,13 +169,6 @@ async def undo(
 
 def _order(principal: Principal, act: SupportAct) -> Order:
     return Order(principal.subject, Role.SUPPORT, act.ticket)
-
-
-def _checked(uai: str | None) -> str | None:
-    try:
-        return parse_uai(uai) if uai is not None else None
-    except MalformedUaiError:
-        raise RefusedError(problems.INVALID_UAI, MALFORMED_UAI["fr"], MALFORMED_UAI["en"]) from None
 
 
 async def _one(service: Service, language: str, transfer: Transfer | None) -> SupportTransferOut:
