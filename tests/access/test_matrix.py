@@ -18,23 +18,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from cpro_embedded.endpoints import Endpoints
 from cpro_embedded.services import Installation, Part, applications, create_tenants, prepare
 from cpro_embedded.token_signer import TokenSigner
+from cpro_test_support import reference
 from cpro_test_support.servers import Servers
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/access.md"
 OWN, OTHER = "0752387M", "0750680G"
 _SOMETHING = str(UUID(int=7))
-_NOWHERE = Endpoints(
-    postgres_clusters={"main": "postgresql://localhost:1"},
-    kafka_bootstrap="localhost:1",
-    s3_endpoint="localhost:1",
-    s3_access_key="none",
-    s3_secret_key="none",
-    oidc_issuer="http://localhost:1",
-    oidc_audience="none",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +54,7 @@ def routes_of(app: FastAPI) -> list[Route]:
 
 
 # Reading the documents needs no server: nothing connects before the start.
-ROUTES = [route for app in applications(Installation.fresh(_NOWHERE), Part.API) for route in routes_of(app)]
+ROUTES = [route for app in reference.services().values() for route in routes_of(app)]
 
 Token = Callable[[TokenSigner], str | None]
 NOT_KNOWN: dict[str, Token] = {
@@ -153,7 +144,7 @@ def test_whom_each_route_lets_in_is_what_the_documentation_says() -> None:
 
 def test_what_is_open_to_everybody_names_nobody() -> None:
     """Besides the guarded routes an application has these and no others."""
-    for app in applications(Installation.fresh(_NOWHERE), Part.API):
+    for app in reference.services().values():
         outside: list[Any] = [route for route in app.routes if not getattr(route, "path", "").startswith("/v1")]
         guarded = {route.path for route in routes_of(app)}
         paths = {getattr(route, "path", None) for route in outside} - {None}

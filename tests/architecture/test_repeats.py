@@ -4,24 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cpro_embedded.endpoints import Endpoints
-from cpro_embedded.services import Installation, Part, applications
+from cpro_test_support import reference
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/repeats.md"
 _ROW = re.compile(r"^\| `(/v1/\S+)` \| (key|own ids) \| .+ \|$", re.MULTILINE)
-_NOWHERE = Endpoints(
-    postgres_clusters={"main": "postgresql://localhost:1"},
-    kafka_bootstrap="localhost:1",
-    s3_endpoint="localhost:1",
-    s3_access_key="none",
-    s3_secret_key="none",
-    oidc_issuer="http://localhost:1",
-    oidc_audience="none",
-)
 # Reading the documents needs no server: nothing connects before the start.
 POSTS: dict[str, dict[str, Any]] = {
     path: operations["post"]
-    for app in applications(Installation.fresh(_NOWHERE), Part.API)
+    for app in reference.services().values()
     for path, operations in app.openapi()["paths"].items()
     if "post" in operations
 }
