@@ -56,13 +56,12 @@ from cpro_platform.http import combine
 from cpro_platform.metrics import Metrics
 from cpro_platform.process import serve
 from cpro_tenant_db import directory, provisioning
-from cpro_tenant_db.privileges import Service
+from cpro_tenant_db.privileges import WITH_SECRET, Service
 from cpro_tenant_db.roles import TenantAccess
 
 RECORDS_BUCKET = "cpro-records"
 _DIRECTORY = "cpro_directory"
 _VARIABLE = "CPRO_EMBEDDED_SERVICES"
-_IN_TENANTS = (Service.SETTINGS, Service.SIECLE_IMPORT, Service.TRANSFER)
 _START_SECONDS = 60
 _STOP_SECONDS = 10
 
@@ -164,7 +163,7 @@ class Installation:
     @property
     def access(self) -> TenantAccess:
         """The services that are let in to the establishments' databases."""
-        return TenantAccess({service: self._secret_for(f"tenants of {service}") for service in _IN_TENANTS})
+        return TenantAccess({service: self._secret_for(f"tenants of {service}") for service in WITH_SECRET})
 
     def _secret_for(self, purpose: str) -> SecretStr:
         # One secret is enough here: whoever has this process has all of them.

@@ -21,6 +21,9 @@ class Service(StrEnum):
     """The transfer service where it exports or erases a pupil and lets go of what is old: never a mover."""
 
 
+WITH_SECRET = (Service.SETTINGS, Service.SIECLE_IMPORT, Service.TRANSFER)
+"""Those whose logins come of a secret of their own. The privacy login comes of the transfer service's."""
+
 _READ = ("SELECT",)
 _APPEND = ("SELECT", "INSERT")
 _CHANGE = ("SELECT", "UPDATE")

@@ -4,15 +4,10 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from cpro_platform.config import DatabaseSettings, TenantSettings
-from cpro_tenant_db.privileges import Service
+from cpro_tenant_db.privileges import WITH_SECRET, Service
 from cpro_tenant_db.roles import TenantAccess
 
-ACCESS = TenantAccess(
-    {
-        service: SecretStr(f"the secret of {service}, for tests only")
-        for service in (Service.SETTINGS, Service.SIECLE_IMPORT, Service.TRANSFER)
-    }
-)
+ACCESS = TenantAccess({service: SecretStr(f"the secret of {service}, for tests only") for service in WITH_SECRET})
 _LOGIN = "cpro_service_under_test"
 
 
